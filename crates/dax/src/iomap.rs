@@ -1,0 +1,140 @@
+//! The block map of one file, as the DAX layer asks for it.
+//!
+//! A block map tells where the pages of a file lie on the medium. Its own locks (lock class 5)
+//! are taken and released *inside* each method; none is held between two calls.
+
+use core::ops::Range;
+
+use limpid_pmem::MediaError;
+
+use crate::units::PageRange;
+
+/// Why the block map is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// To read: nothing is allocated.
+    Read,
+    /// To write: a hole gets fresh blocks, which nobody can see until they are published.
+    Write,
+}
+
+/// What lies behind an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backing {
+    /// No block: reads as zeroes.
+    Hole,
+    /// Blocks of this file that were never written: reads as zeroes.
+    Unwritten,
+    /// Blocks of this file with data.
+    Mapped,
+    /// Fresh blocks that belong to nobody yet; to be given to [`Iomap::publish`] or
+    /// [`Iomap::abandon`].
+    New,
+}
+
+/// A run of file pages with one kind of backing, contiguous on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Pages of the file.
+    pub pages: PageRange,
+    /// Device offset in bytes of the first page (page aligned); 0 for a hole.
+    pub device: u64,
+    /// What lies there.
+    pub backing: Backing,
+}
+
+impl Extent {
+    /// Device offset of the byte at file offset `offset`, which must lie in the extent.
+    pub fn device_at(&self, offset: u64) -> u64 {
+        self.device + (offset - self.pages.start.offset())
+    }
+
+    /// The part of this extent that lies in `pages`.
+    pub fn clip(&self, pages: PageRange) -> Extent {
+        let kept = self.pages.intersect(pages);
+        let device = match self.backing {
+            Backing::Hole => 0,
+            _ => self.device_at(kept.start.offset()),
+        };
+        Extent { pages: kept, device, backing: self.backing }
+    }
+}
+
+/// What [`Iomap::publish`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// All pages are published.
+    All,
+    /// Some page had got a block from somebody else meanwhile. All other pages are published;
+    /// the fresh blocks of the lost pages were given back. The caller looks those pages up again
+    /// and finds them mapped.
+    Some,
+}
+
+/// The block map of one file. See the module's documentation for the locking.
+///
+/// The mutators (`set_size`, `punch`, `make_unwritten`, `collapse`, `insert`) are called with the inode
+/// lock and the invalidate lock held exclusive, after the pages were unmapped everywhere and
+/// their entries deleted, so blocks they free may be given out again as soon as they return.
+pub trait Iomap: Send + Sync {
+    /// What the file system reports when it fails.
+    type Error: From<MediaError> + core::fmt::Debug + Send;
+
+    /// Size of the file in bytes.
+    fn size(&self) -> u64;
+
+    /// The extent that holds page `pages.start`, clipped to `pages` (which is not empty).
+    ///
+    /// With [`Intent::Write`] a hole is answered by [`Backing::New`]: at least one fresh block,
+    /// as many contiguous ones as the space allows, aligned to 2 MiB on the medium where `pages`
+    /// covers a whole aligned 2 MiB unit of the file and such space is left. `Unwritten` and
+    /// `Mapped` are answered as they are.
+    fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent, Self::Error>;
+
+    /// Makes `New` and `Unwritten` extents of one operation visible as `Mapped`, and the file at
+    /// least `written.end` bytes long if `extend`, all in one atomic commit. `Mapped` extents are ignored.
+    ///
+    /// Conditional, page by page, under the block map's lock: a `New` page is published only if
+    /// it is still a hole, an `Unwritten` page only if it is still unwritten; else it is lost
+    /// ([`Published::Some`]). For each published page that `written` (bytes of the file) does not
+    /// cover wholly, `zero` is called, under that lock and before the commit, with the device
+    /// range of each part that was not written. The bytes of the published pages are durable
+    /// before the commit is: the implementation fences before it commits. If pages were lost, the
+    /// size is not changed.
+    fn publish(
+        &self,
+        extents: &[Extent],
+        written: Range<u64>,
+        extend: bool,
+        zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
+    ) -> Result<Published, Self::Error>;
+
+    /// Gives the blocks of a `New` extent back, unseen.
+    fn abandon(&self, extent: &Extent);
+
+    /// Records that data of the file changed now (mtime, ctime); cheap, made durable later.
+    fn touch(&self);
+
+    /// Sets the size; when it shrinks, blocks wholly past the new end are freed. The caller has
+    /// zeroed the rest of the last block.
+    fn set_size(&self, size: u64) -> Result<(), Self::Error>;
+
+    /// Frees the blocks of `pages`: they become a hole.
+    fn punch(&self, pages: PageRange) -> Result<(), Self::Error>;
+
+    /// Makes `pages` unwritten: holes get blocks, mapped blocks stay but read as zeroes. The file
+    /// becomes at least `size` bytes long if given, in the same commit as the last page.
+    fn make_unwritten(&self, pages: PageRange, size: Option<u64>) -> Result<(), Self::Error>;
+
+    /// Gives blocks to the holes in `pages`, unwritten; other pages stay as they are. The file
+    /// becomes at least `size` bytes long if given. Needs only the inode lock: it changes nothing
+    /// a page table may show.
+    fn allocate(&self, pages: PageRange, size: Option<u64>) -> Result<(), Self::Error>;
+
+    /// Frees `pages` and moves all later pages down; the file shrinks by that much.
+    fn collapse(&self, pages: PageRange) -> Result<(), Self::Error>;
+
+    /// Moves all pages from `pages.start` on up by `pages.len()`, leaving a hole; the file grows
+    /// by that much.
+    fn insert(&self, pages: PageRange) -> Result<(), Self::Error>;
+}
