@@ -1,10 +1,11 @@
 //! Page tables, as the DAX layer drives them.
 //!
 //! One [`Mmu`] object stands for the page tables of one map (VMA) in one address space: the local
-//! process, a remote one, or a cache that has to be told of changes. Calls come with `i_mmap`
-//! held shared at least, from many threads at once, but never two at once that install into the
-//! same page: the entry lock sees to that. An unmap may run at the same time as an install of the
-//! same page; either order is right, since the fault simply comes again.
+//! process, a remote one, or a cache that has to be told of changes. Calls come from many threads
+//! at once; `unmap` and `write_protect` with `i_mmap` held shared, `install` with the entry locks
+//! of all its pages, so never two at once that install into the same page. An unmap may run at
+//! the same time as an install of the same page; either order is right, since an access that
+//! finds nothing simply faults again.
 
 use crate::units::{PageIndex, PageRange};
 
@@ -57,6 +58,13 @@ pub trait Mmu: Send + Sync {
     /// Largest unit this map can install for the 2 MiB unit around `page`, in pages, given where
     /// the map lies in memory (address and file offset must agree modulo 2 MiB).
     fn can_map_huge(&self, page: PageIndex) -> bool;
+
+    /// True if storage may be installed read-only in a writable map, a store then faults. Where
+    /// it is false (maps in user space: the store would raise SIGSEGV), a load through a writable
+    /// map installs writable storage and marks it DIRTY.
+    fn storage_stores_fault(&self) -> bool {
+        false
+    }
 
     /// Makes `pages` of the file show `target`, in place of whatever is there, and wakes who
     /// waits for them. `pages` lies within the map. Atomic for other threads: an access sees the

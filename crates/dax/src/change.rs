@@ -1,0 +1,232 @@
+//! Operations that take blocks away or move them: truncate, punch, zero, collapse, insert.
+//!
+//! All take lock 1, then lock 2 exclusive, which keeps faults out; unmap the range; wait for pins
+//! (dropping lock 2 while asleep); delete the entries whatever their marks; and only then change
+//! the block map. Freed blocks can be given out again at once, since no page table and no pin
+//! refers to them any more (I6).
+
+use core::ops::Range;
+
+use limpid_pmem::Media as _;
+
+use crate::canary::{Step, left_out};
+use crate::error::DaxError;
+use crate::fault::IomapError;
+use crate::invalidate::Dirty;
+use crate::iomap::Iomap;
+use crate::mapping::{Config, Lock, Mapping};
+use crate::seam::{Mutex as _, RwLock};
+use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
+use crate::wait::Key;
+
+type ExclusiveGuard<'a, C> = <Lock<C, ()> as RwLock<()>>::Exclusive<'a>;
+type Outcome<C> = Result<(), DaxError<IomapError<C>>>;
+
+impl<C: Config> Mapping<C> {
+    /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Wants lock 1
+    /// exclusive.
+    fn break_layout(&self, pages: PageRange, dirty: Dirty) -> ExclusiveGuard<'_, C> {
+        loop {
+            let guard = self.invalidate_lock.exclusive();
+            // No fault is running, so no entry is added: rounding out now stays true. Whole
+            // entries are unmapped, or a part would stay mapped without an entry (I1).
+            let rounded = self.index.with(|index| index.round_out(pages));
+            if !left_out(Step::UnmapBeforeFree) {
+                self.unmap_range(rounded);
+            }
+            let busy = self.pins.with(|pins| {
+                pins.overlaps(rounded).then(|| self.waits.join(Key::pins(self.file), false))
+            });
+            match busy {
+                Some(ticket) => {
+                    drop(guard);
+                    ticket.wait();
+                }
+                None => {
+                    self.remove_entries(pages, dirty);
+                    self.media.fence();
+                    return guard;
+                }
+            }
+        }
+    }
+
+    /// Sets the size of the file.
+    ///
+    /// Shrinking: when it returns the removed bytes are gone for every map, a load past the last
+    /// page raises SIGBUS. Growing shows zeroes (C5).
+    pub fn truncate(&self, size: u64) -> Outcome<C> {
+        if size > MAX_FILE_SIZE {
+            return Err(DaxError::TooLarge { at: 0, len: size });
+        }
+        let _inode = self.inode_lock.exclusive();
+        let old = self.iomap.size();
+        if size >= old {
+            return self.grow(old, size);
+        }
+        let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
+        let _guard = self.break_layout(gone, Dirty::Forget);
+        self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old))?;
+        self.media.fence();
+        self.iomap.set_size(size).map_err(DaxError::Iomap)
+    }
+
+    /// Grows the file; maps that showed SIGBUS there are unmapped. Wants lock 1 exclusive.
+    fn grow(&self, old: u64, size: u64) -> Outcome<C> {
+        self.zero_past_end(size)?;
+        self.media.fence();
+        self.iomap.set_size(size).map_err(DaxError::Iomap)?;
+        self.invalidate(PageRange {
+            start: PageIndex(old.div_ceil(PAGE_SIZE)),
+            end: PageIndex(size.div_ceil(PAGE_SIZE)),
+        });
+        Ok(())
+    }
+
+    /// Makes a range read as zeroes and frees its blocks; the size stays.
+    pub fn punch(&self, bytes: Range<u64>) -> Outcome<C> {
+        let bytes = checked(bytes)?;
+        let _inode = self.inode_lock.exclusive();
+        let (bytes, pages) = self.split_edges(bytes);
+        self.zero_edges(&bytes, pages)?;
+        if !pages.is_empty() {
+            let _guard = self.break_layout(pages, Dirty::Forget);
+            self.iomap.punch(pages).map_err(DaxError::Iomap)?;
+        }
+        self.iomap.touch();
+        Ok(())
+    }
+
+    /// Makes a range read as zeroes and gives it blocks, so that later writes there cannot run
+    /// out of space. The file grows to the end of the range unless `keep_size`.
+    pub fn zero_range(&self, bytes: Range<u64>, keep_size: bool) -> Outcome<C> {
+        let bytes = checked(bytes)?;
+        let _inode = self.inode_lock.exclusive();
+        let old = self.iomap.size();
+        let grow = !keep_size && bytes.end > old;
+        if grow {
+            self.zero_past_end(bytes.end)?;
+        }
+        let size = grow.then_some(bytes.end);
+        let covering = PageRange::covering(&bytes);
+        let (wide, pages) = self.split_edges(bytes);
+        self.zero_edges(&wide, pages)?;
+        self.iomap.allocate(covering, None).map_err(DaxError::Iomap)?;
+        if pages.is_empty() {
+            self.set_grown(size)?;
+        } else {
+            let _guard = self.break_layout(pages, Dirty::Forget);
+            self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap)?;
+        }
+        self.iomap.touch();
+        self.invalidate_grown(old, size);
+        Ok(())
+    }
+
+    /// Gives blocks to the holes of a range. The file grows to the end of the range unless
+    /// `keep_size`. What maps show does not change: unwritten blocks read as zeroes.
+    pub fn allocate(&self, bytes: Range<u64>, keep_size: bool) -> Outcome<C> {
+        let bytes = checked(bytes)?;
+        let _inode = self.inode_lock.exclusive();
+        let old = self.iomap.size();
+        let size = (!keep_size && bytes.end > old).then_some(bytes.end);
+        if size.is_some() {
+            self.zero_past_end(bytes.end)?;
+            self.media.fence();
+        }
+        self.iomap.allocate(PageRange::covering(&bytes), size).map_err(DaxError::Iomap)?;
+        self.iomap.touch();
+        self.invalidate_grown(old, size);
+        Ok(())
+    }
+
+    /// Removes a range of whole pages that ends before the end of the file, and moves what
+    /// follows down.
+    pub fn collapse(&self, bytes: Range<u64>) -> Outcome<C> {
+        let bytes = checked(bytes)?;
+        let _inode = self.inode_lock.exclusive();
+        let pages = self.whole_pages(&bytes, |size| bytes.end < size)?;
+        let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
+        self.iomap.collapse(pages).map_err(DaxError::Iomap)
+    }
+
+    /// Inserts a hole of whole pages before the end of the file, and moves what follows up.
+    pub fn insert(&self, bytes: Range<u64>) -> Outcome<C> {
+        let bytes = checked(bytes)?;
+        let _inode = self.inode_lock.exclusive();
+        let pages = self.whole_pages(&bytes, |size| bytes.start < size)?;
+        let len = bytes.end - bytes.start;
+        let old = self.iomap.size();
+        if old.checked_add(len).is_none_or(|size| size > MAX_FILE_SIZE) {
+            return Err(DaxError::TooLarge { at: bytes.start, len });
+        }
+        let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
+        self.iomap.insert(pages).map_err(DaxError::Iomap)
+    }
+
+    fn set_grown(&self, size: Option<u64>) -> Outcome<C> {
+        self.media.fence();
+        match size {
+            Some(size) => self.iomap.set_size(size).map_err(DaxError::Iomap),
+            None => Ok(()),
+        }
+    }
+
+    fn invalidate_grown(&self, old: u64, size: Option<u64>) {
+        if let Some(size) = size {
+            self.invalidate(PageRange {
+                start: PageIndex(old.div_ceil(PAGE_SIZE)),
+                end: PageIndex(size.div_ceil(PAGE_SIZE)),
+            });
+        }
+    }
+
+    /// The range, and the pages that lie wholly in it. A range that reaches the end of the file
+    /// takes the rest of the last page along: nobody can see it.
+    fn split_edges(&self, bytes: Range<u64>) -> (Range<u64>, PageRange) {
+        let size = self.iomap.size();
+        let mut wide = bytes;
+        if wide.end >= size {
+            wide.end = wide.end.next_multiple_of(PAGE_SIZE);
+        }
+        let pages = PageRange::inside(&wide);
+        (wide, pages)
+    }
+
+    /// Zeroes the parts of `bytes` outside `pages`, in place. Wants lock 1 exclusive.
+    fn zero_edges(&self, bytes: &Range<u64>, pages: PageRange) -> Outcome<C> {
+        if pages.is_empty() {
+            // No whole page: the range lies within one page, or in two neighbours.
+            let middle = bytes.start.next_multiple_of(PAGE_SIZE).min(bytes.end);
+            self.zero_in_page(bytes.start..middle)?;
+            self.zero_in_page(middle..bytes.end)?;
+        } else {
+            self.zero_in_page(bytes.start..pages.start.offset())?;
+            self.zero_in_page(pages.end.offset()..bytes.end)?;
+        }
+        self.media.fence();
+        Ok(())
+    }
+
+    fn whole_pages(
+        &self,
+        bytes: &Range<u64>,
+        inside: impl Fn(u64) -> bool,
+    ) -> Result<PageRange, DaxError<IomapError<C>>> {
+        let size = self.iomap.size();
+        let on_pages = bytes.start.is_multiple_of(PAGE_SIZE) && bytes.end.is_multiple_of(PAGE_SIZE);
+        if on_pages && inside(size) {
+            return Ok(PageRange::covering(bytes));
+        }
+        Err(DaxError::Unaligned { at: bytes.start, len: bytes.end - bytes.start, size })
+    }
+}
+
+/// Refuses empty, reversed and too large ranges.
+fn checked<E>(bytes: Range<u64>) -> Result<Range<u64>, DaxError<E>> {
+    if bytes.start >= bytes.end || bytes.end > MAX_FILE_SIZE {
+        let len = bytes.end.saturating_sub(bytes.start);
+        return Err(DaxError::TooLarge { at: bytes.start, len });
+    }
+    Ok(bytes)
+}

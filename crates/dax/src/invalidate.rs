@@ -1,0 +1,106 @@
+//! Invalidation: the index and the page tables cache the block map, and are told when it changed.
+//!
+//! The order is that of the flow of information, block map → index → page tables. The caller has
+//! changed the block map; then the entries go; then the whole range is unmapped, once. Unmapping
+//! before the entries are gone would be useless, since a fault could map the old entry again;
+//! unmapping per entry costs a walk over the maps for each.
+//!
+//! Why no fault can slip through: a fault holds its entry lock from before it asks the block map
+//! until the page is installed. If it asked before the change, its entry is found here and waited
+//! for, and what it installed is unmapped below. If it asked after, it saw the change.
+
+use limpid_pmem::Media as _;
+
+use crate::canary::{Step, left_out};
+use crate::entry::Entry;
+use crate::index::{Slot, Visit};
+use crate::mapping::{Config, Mapping, count};
+use crate::seam::Mutex as _;
+use crate::units::PageRange;
+use crate::wait::Wake;
+
+/// What becomes of a DIRTY entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dirty {
+    /// It stays: its block did not change (a write never moves blocks that have data).
+    Keep,
+    /// It goes, unwritten, if it lies wholly in the range: its blocks are about to be freed. One
+    /// that reaches beyond the range is written back first, for the part that stays.
+    Forget,
+    /// It goes, and its bytes are written back first: its blocks stay in the file but move to
+    /// other pages.
+    WriteBack,
+}
+
+impl<C: Config> Mapping<C> {
+    /// Tells the index and all page tables that the block map of `pages` changed. Wants lock 1;
+    /// takes entry locks' waits and lock 6. On return no page table shows what was there before.
+    pub(crate) fn invalidate(&self, pages: PageRange) {
+        if pages.is_empty() {
+            return;
+        }
+        if left_out(Step::InvalidateEmptyIndex) && self.entry_pages() == 0 {
+            return;
+        }
+        if left_out(Step::UnmapAfterEntries) {
+            self.unmap_range(self.index.with(|index| index.round_out(pages)));
+            self.remove_entries(pages, Dirty::Keep);
+            return;
+        }
+        let unmap = self.remove_entries(pages, Dirty::Keep);
+        if !left_out(Step::UnmapOnWrite) {
+            self.unmap_range(unmap);
+        }
+    }
+
+    /// Removes the entries that overlap `pages`, waiting for each owner at its own index and
+    /// looking at that index again (C5, C6 of Linux: a scan that moved on missed the entry).
+    /// Returns `pages` rounded out to what was removed, so that no page table keeps showing a
+    /// part of a removed large entry (I1).
+    pub(crate) fn remove_entries(&self, pages: PageRange, dirty: Dirty) -> PageRange {
+        let mut rounded = pages;
+        let mut cursor = pages;
+        loop {
+            let wait = self.index.with(|index| {
+                let stop = index.visit(cursor, |slot| {
+                    let decision = self.decide(slot, pages, dirty);
+                    if let Visit::Remove = decision {
+                        count(&self.counters.invalidated);
+                        rounded.start = rounded.start.min(slot.start);
+                        rounded.end = rounded.end.max(slot.pages().end);
+                        self.wake_entry(slot.start, Wake::All);
+                    }
+                    decision
+                })?;
+                // Everything before the owned entry is done; it is looked at again.
+                cursor.start = cursor.start.max(stop.start);
+                Some(self.waits.join(self.key(stop.start), false))
+            });
+            match wait {
+                Some(ticket) => ticket.wait(),
+                None => return rounded,
+            }
+        }
+    }
+
+    fn decide(&self, slot: &Slot, pages: PageRange, dirty: Dirty) -> Visit {
+        if slot.entry.is_locked() {
+            return Visit::Stop;
+        }
+        if slot.marks.dirty {
+            match dirty {
+                Dirty::Keep => return Visit::Keep,
+                Dirty::Forget if pages.covers(slot.pages()) => {}
+                Dirty::Forget | Dirty::WriteBack => self.flush_entry(slot.entry),
+            }
+        }
+        Visit::Remove
+    }
+
+    /// Writes all cache lines of an entry's storage back. The caller fences.
+    pub(crate) fn flush_entry(&self, entry: Entry) {
+        if let Some(device) = entry.device() {
+            self.media.flush(device..device + entry.order().bytes());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Taking pins: storage whose device address is handed out and that must not move.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::error::DaxError;
+use crate::fault::{IomapError, Unresolved};
+use crate::iomap::{Backing, Extent, Intent, Iomap};
+use crate::lock::Grab;
+use crate::mapping::{Config, Mapping};
+use crate::seam::{Mutex as _, RwLock as _};
+use crate::units::{PageIndex, PageRange};
+use crate::wait::{Key, Wake};
+
+/// A live pin. While it exists the blocks of its pages stay where they are and stay this file's;
+/// stores to them count as stores through a map.
+pub struct Pin<C: Config> {
+    mapping: Arc<Mapping<C>>,
+    pages: PageRange,
+    extents: Vec<Extent>,
+}
+
+impl<C: Config> Pin<C> {
+    /// Where the pinned pages lie on the medium, in file order.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+}
+
+impl<C: Config> Drop for Pin<C> {
+    fn drop(&mut self) {
+        self.mapping.pins.with(|pins| pins.remove(self.pages));
+        self.mapping.waits.wake(Key::pins(self.mapping.file), Wake::All);
+    }
+}
+
+impl<C: Config> Mapping<C> {
+    /// Pins `pages`, which must lie before the end of the file; holes and unwritten pages get
+    /// zeroed storage. Takes lock 2 shared, then one entry lock at a time.
+    pub fn pin(self: &Arc<Self>, pages: PageRange) -> Result<Pin<C>, DaxError<IomapError<C>>> {
+        let _invalidate = self.invalidate_lock.shared();
+        if pages.is_empty() || pages.end > self.end_page() {
+            let bytes = pages.bytes();
+            return Err(DaxError::TooLarge { at: bytes.start, len: bytes.end - bytes.start });
+        }
+        let mut at = pages.start;
+        while at < pages.end {
+            at = self.claim_storage(at, pages)?;
+        }
+        let mut extents = Vec::new();
+        let mut at = pages.start;
+        while at < pages.end {
+            let rest = PageRange { start: at, end: pages.end };
+            let extent = self.iomap.begin(rest, Intent::Read).map_err(DaxError::Iomap)?;
+            assert_eq!(extent.backing, Backing::Mapped, "lock 2 keeps the storage in place");
+            at = extent.pages.end;
+            extents.push(extent);
+        }
+        self.pins.with(|pins| pins.add(pages));
+        Ok(Pin { mapping: self.clone(), pages, extents })
+    }
+
+    /// Gives the entry of `page` storage, as a store fault would, and marks it DIRTY, without
+    /// mapping it anywhere: stores through a pin reach the medium at the next writeback (C4).
+    /// Returns the page after the entry.
+    fn claim_storage(
+        &self,
+        page: PageIndex,
+        pages: PageRange,
+    ) -> Result<PageIndex, DaxError<IomapError<C>>> {
+        let mut order = self.policy.largest;
+        loop {
+            while !pages.covers(page.unit(order)) {
+                order = order.smaller().expect("the page itself lies in the range");
+            }
+            let Grab::Locked(locked) = self.grab_entry(page, order, true) else {
+                order = order.smaller().expect("nothing is smaller than a page");
+                continue;
+            };
+            match self.resolve(&locked, true, None) {
+                Ok(shown) => {
+                    self.show(&[locked], shown, true);
+                    self.unlock_entry(locked);
+                    return Ok(locked.pages().end);
+                }
+                Err(Unresolved::Smaller(_)) => {
+                    order = locked.order().smaller().expect("a page is never refused");
+                    self.give_up_entry(locked);
+                }
+                Err(Unresolved::Failed(error)) => {
+                    self.unlock_entry(locked);
+                    return Err(DaxError::Iomap(error));
+                }
+                Err(Unresolved::PastEnd) => unreachable!("the end was checked under lock 2"),
+            }
+        }
+    }
+}

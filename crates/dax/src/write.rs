@@ -1,0 +1,203 @@
+//! Writing: copy, publish, invalidate.
+//!
+//! Bytes for a hole (or past the end) go into fresh blocks that nobody can see; the blocks and
+//! the new size are published in one commit; then the range is invalidated, with one unmap for
+//! the whole call. No block is ever visible before its bytes are (C3).
+//!
+//! A fault does not take the inode lock, so it may give a hole a block while the bytes are being
+//! copied. Publishing is conditional, page by page: the pages that were lost are simply looked up
+//! again, are found mapped, and the caller's bytes are copied in place; the other bytes of the
+//! block are left alone (a loser that put its zeroed edges there would lose stores: bug A1).
+
+use limpid_pmem::Media as _;
+
+use crate::buffer::Source;
+use crate::error::DaxError;
+use crate::fault::IomapError;
+use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
+use crate::mapping::{Config, Mapping};
+use crate::seam::RwLock as _;
+use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
+
+/// Extents published in one commit at most.
+const BATCH: usize = 16;
+
+/// Where a write goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteAt {
+    /// At this file offset.
+    Offset(u64),
+    /// At the end of the file, wherever that is when the write begins.
+    End,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// File offset of the first byte.
+    pub offset: u64,
+    /// Number of bytes written; fewer than wanted if an error came in between.
+    pub len: u64,
+}
+
+/// A write in progress.
+struct Progress {
+    /// Next byte of the file to write.
+    at: u64,
+    /// Pages whose backing changed and that must be invalidated.
+    changed: Option<PageRange>,
+    /// Whether a commit has fenced everything copied so far.
+    fenced: bool,
+}
+
+impl<C: Config> Mapping<C> {
+    /// Writes all of `source`. Takes lock 1 exclusive; touches the source with no other lock.
+    ///
+    /// An error after some bytes were written is not reported; the count tells how far it came.
+    pub fn write<K>(&self, at: WriteAt, source: &K) -> Result<Written, DaxError<IomapError<C>>>
+    where
+        K: Source<C::Media> + ?Sized,
+    {
+        let _inode = self.inode_lock.exclusive();
+        let size = self.iomap.size();
+        let offset = match at {
+            WriteAt::Offset(offset) => offset,
+            WriteAt::End => size,
+        };
+        let len = source.len();
+        let end = match offset.checked_add(len) {
+            Some(end) if end <= MAX_FILE_SIZE => end,
+            _ => return Err(DaxError::TooLarge { at: offset, len }),
+        };
+        if len == 0 {
+            return Ok(Written { offset, len: 0 });
+        }
+        if offset > size {
+            self.zero_past_end(offset)?;
+        }
+        let mut progress = Progress { at: offset, changed: None, fenced: false };
+        let mut result = Ok(());
+        while progress.at < end && result.is_ok() {
+            result = self.write_batch(source, offset, end, &mut progress);
+        }
+        if !progress.fenced {
+            self.media.fence();
+        }
+        self.invalidate_written(size, progress.at, progress.changed);
+        let len = progress.at - offset;
+        match result {
+            Err(error) if len == 0 => Err(error),
+            _ => Ok(Written { offset, len }),
+        }
+    }
+
+    /// Copies and publishes up to [`BATCH`] extents. Wants lock 1 exclusive.
+    fn write_batch<K>(
+        &self,
+        source: &K,
+        offset: u64,
+        end: u64,
+        progress: &mut Progress,
+    ) -> Result<(), DaxError<IomapError<C>>>
+    where
+        K: Source<C::Media> + ?Sized,
+    {
+        let hole = Extent { pages: PageRange::new(0, 0), device: 0, backing: Backing::Hole };
+        let mut batch = [hole; BATCH];
+        let mut taken = 0;
+        let mut at = progress.at;
+        let mut result = Ok(());
+        while at < end && taken < BATCH {
+            match self.copy_extent(source, offset, at..end) {
+                Ok((extent, stop)) => {
+                    batch[taken] = extent;
+                    taken += 1;
+                    at = stop;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        if taken > 0 {
+            self.publish_batch(&batch[..taken], at, progress)?;
+        }
+        result
+    }
+
+    /// Looks one extent up and copies the caller's bytes there: in place, or unseen.
+    fn copy_extent<K>(
+        &self,
+        source: &K,
+        offset: u64,
+        bytes: core::ops::Range<u64>,
+    ) -> Result<(Extent, u64), DaxError<IomapError<C>>>
+    where
+        K: Source<C::Media> + ?Sized,
+    {
+        let pages = PageRange::covering(&bytes);
+        let extent = self.iomap.begin(pages, Intent::Write).map_err(DaxError::Iomap)?;
+        let stop = extent.pages.end.offset().min(bytes.end);
+        let part = bytes.start - offset..stop - offset;
+        match source.copy_to(part, &self.media, extent.device_at(bytes.start)) {
+            Ok(()) => Ok((extent, stop)),
+            Err(error) => {
+                if extent.backing == Backing::New {
+                    self.iomap.abandon(&extent);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Publishes what was copied, up to file offset `stop`, and moves on; if pages were lost to a
+    /// fault it does not move on, and the same bytes are copied again, in place.
+    fn publish_batch(
+        &self,
+        batch: &[Extent],
+        stop: u64,
+        progress: &mut Progress,
+    ) -> Result<(), DaxError<IomapError<C>>> {
+        let fresh = batch.iter().any(|extent| extent.backing != Backing::Mapped);
+        let extend = stop > self.iomap.size();
+        if !fresh && !extend {
+            self.iomap.touch();
+            progress.at = stop;
+            progress.fenced = false;
+            return Ok(());
+        }
+        let written = progress.at..stop;
+        if fresh {
+            let pages = PageRange::covering(&written);
+            let all = progress.changed.get_or_insert(pages);
+            all.end = all.end.max(pages.end);
+        }
+        let published = self.publish_extents(batch, written, extend).map_err(DaxError::Iomap)?;
+        progress.fenced = true;
+        if published == Published::All {
+            progress.at = stop;
+        }
+        Ok(())
+    }
+
+    /// One invalidation for the whole call: the pages whose backing changed, and those that were
+    /// past the end before, which maps may show as SIGBUS.
+    fn invalidate_written(&self, old_size: u64, at: u64, changed: Option<PageRange>) {
+        let mut pages = changed.unwrap_or(PageRange::new(0, 0));
+        let new_size = self.iomap.size();
+        if new_size > old_size && at > old_size {
+            let grown = PageRange {
+                start: PageIndex(old_size.div_ceil(PAGE_SIZE)),
+                end: PageIndex(new_size.div_ceil(PAGE_SIZE)),
+            };
+            if pages.is_empty() {
+                pages = grown;
+            } else if !grown.is_empty() {
+                pages.start = pages.start.min(grown.start);
+                pages.end = pages.end.max(grown.end);
+            }
+        }
+        self.invalidate(pages);
+    }
+}

@@ -1,0 +1,115 @@
+//! Writeback: stores through maps reach the medium.
+//!
+//! A store after the write-protect faults (or is noted by the page tables), and that fault waits
+//! for the entry lock held here; so DIRTY cannot be cleared over a store that was not written
+//! back (B3, B4). *Every* map over the *whole* entry is protected, whatever part of it the caller
+//! named and however small the other map is (B6, B7).
+
+use limpid_pmem::Media as _;
+
+use crate::entry::Entry;
+use crate::lock::Locked;
+use crate::mapping::{Config, Mapping, count};
+use crate::mmu::Protection;
+use crate::seam::{Mutex as _, RwLock as _, Seam};
+use crate::units::{PageIndex, PageRange};
+use crate::wait::Ticket;
+
+enum Next<S: Seam> {
+    /// Owned now, with TOWRITE and WHOLE taken from it.
+    Locked {
+        locked: Locked,
+        whole: bool,
+    },
+    Wait(Ticket<S>),
+    Done,
+}
+
+impl<C: Config> Mapping<C> {
+    /// Writes back every store through a map that completed before the call, for the entries
+    /// that overlap `pages`, and fences (I4). Wants no lock held.
+    pub fn writeback(&self, pages: PageRange) {
+        self.mark_towrite(pages);
+        let mut cursor = pages;
+        loop {
+            let next = self.index.with(|index| {
+                while let Some(slot) = index.first_in(cursor) {
+                    // Looked at anew after each wait: gone, replaced by a clean one, or written by
+                    // another writeback that started later and so saw at least our stores.
+                    if !slot.marks.towrite {
+                        cursor.start = slot.pages().end;
+                        continue;
+                    }
+                    if slot.entry.is_locked() {
+                        return Next::Wait(self.waits.join(self.key(slot.start), false));
+                    }
+                    index.update(slot.start, |entry, marks| {
+                        *entry = entry.locked();
+                        marks.towrite = false;
+                        marks.whole = false;
+                    });
+                    let locked = Locked { start: slot.start, found: slot.entry };
+                    return Next::Locked { locked, whole: slot.marks.whole };
+                }
+                Next::Done
+            });
+            match next {
+                Next::Locked { locked, whole } => {
+                    self.write_entry(locked, whole);
+                    cursor.start = locked.pages().end;
+                }
+                Next::Wait(ticket) => ticket.wait(),
+                Next::Done => break,
+            }
+        }
+        self.media.fence();
+    }
+
+    fn mark_towrite(&self, pages: PageRange) {
+        self.index.with(|index| {
+            let mut cursor = pages;
+            while let Some(slot) = index.first_in(cursor) {
+                if slot.marks.dirty {
+                    index.update(slot.start, |_, marks| marks.towrite = true);
+                }
+                cursor.start = slot.pages().end;
+            }
+        });
+    }
+
+    /// Writes one owned, DIRTY entry back and gives it back. TOWRITE was cleared under the same
+    /// mutex hold that locked it, so a second writeback that finds it DIRTY again marks it anew.
+    fn write_entry(&self, locked: Locked, whole: bool) {
+        let pages = locked.pages();
+        let mut whole = whole || self.pins.with(|pins| pins.overlaps(pages));
+        let mut keep_dirty = self.pins.with(|pins| pins.overlaps(pages));
+        {
+            let maps = self.maps.shared();
+            for vma in maps.overlapping(pages).filter(|vma| vma.shared && vma.writable) {
+                let range = vma.pages.intersect(pages);
+                let protection = vma.mmu.write_protect(range, &mut |run| {
+                    self.flush_pages(locked.start, locked.found, run);
+                });
+                keep_dirty |= protection != Protection::Faults;
+                whole |= protection == Protection::Unnoticed;
+            }
+        }
+        if whole {
+            self.flush_entry(locked.found);
+        }
+        count(&self.counters.written_back);
+        self.index.with(|index| {
+            index.update(locked.start, |_, marks| {
+                // A map closed meanwhile left WHOLE behind: its stores are not written yet.
+                marks.dirty = keep_dirty || marks.whole;
+            });
+        });
+        self.unlock_entry(locked);
+    }
+
+    fn flush_pages(&self, start: PageIndex, entry: Entry, run: PageRange) {
+        let device = entry.device().expect("a DIRTY entry has storage (I7)");
+        let first = device + (run.start.offset() - start.offset());
+        self.media.flush(first..first + (run.end.offset() - run.start.offset()));
+    }
+}
