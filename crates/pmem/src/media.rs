@@ -37,6 +37,9 @@ pub enum MediaError {
     /// The caller's own buffer could not be accessed (it lies in a map past the end of its file).
     #[error("the caller's buffer cannot be accessed")]
     Buffer,
+    /// A store to a medium that was opened to be read only.
+    #[error("the medium is read-only")]
+    ReadOnly,
     /// The range does not lie within the medium.
     #[error("bytes {at}+{len} lie outside the medium of {size} bytes")]
     OutOfRange {

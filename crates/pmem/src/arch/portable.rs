@@ -1,0 +1,86 @@
+//! Plain copies for architectures without routines of their own.
+//!
+//! A SIGBUS during a copy ends the process here, and cache lines cannot be written back, so a
+//! medium never claims more than [`Durability::Process`](crate::Durability::Process).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::Fault;
+
+/// Size of a cache line in bytes, as far as alignment of the persistent paths goes.
+pub(crate) const LINE: usize = 64;
+/// Whether a SIGBUS in these routines comes back as a [`Fault`].
+pub const GUARDED: bool = false;
+/// Whether cache lines can be written back.
+pub(crate) const WRITES_BACK: bool = false;
+
+/// What this processor offers: nothing that these routines would use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu;
+
+impl Cpu {
+    pub(crate) fn detect() -> Cpu {
+        Cpu
+    }
+}
+
+/// # Safety
+/// Both ranges are mapped for the access and do not overlap.
+pub(crate) unsafe fn copy(_: Cpu, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
+    // SAFETY: the caller's own promise.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+    Ok(())
+}
+
+/// # Safety
+/// As for [`copy`].
+pub(crate) unsafe fn copy_non_temporal(
+    cpu: Cpu,
+    to: *mut u8,
+    from: *const u8,
+    len: usize,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's own promise.
+    unsafe { copy(cpu, to, from, len) }
+}
+
+/// # Safety
+/// The range is mapped writable.
+pub(crate) unsafe fn zero(_: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
+    // SAFETY: the caller's own promise.
+    unsafe { core::ptr::write_bytes(to, 0, len) };
+    Ok(())
+}
+
+/// # Safety
+/// As for [`zero`].
+pub(crate) unsafe fn zero_non_temporal(cpu: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
+    // SAFETY: the caller's own promise.
+    unsafe { zero(cpu, to, len) }
+}
+
+/// # Safety
+/// The range is mapped.
+pub(crate) unsafe fn write_back(_: Cpu, _: *const u8, _: usize) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// # Safety
+/// The 8 bytes are mapped readable and aligned.
+pub(crate) unsafe fn load_u64(from: *const u8) -> Result<u64, Fault> {
+    // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed atomically.
+    Ok(unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Acquire))
+}
+
+/// # Safety
+/// The 8 bytes are mapped writable and aligned.
+pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
+    // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed atomically.
+    unsafe { AtomicU64::from_ptr(to.cast()) }.store(value, Ordering::Release);
+    Ok(())
+}
+
+/// Orders all stores before against all after.
+pub(crate) fn fence() {
+    core::sync::atomic::fence(Ordering::SeqCst);
+}

@@ -1,0 +1,208 @@
+//! x86-64: guarded copies, non-temporal stores, write-back of cache lines, fence.
+//!
+//! All instructions that touch a medium lie in `x86_64.s`, between labels that [`landing`] knows.
+//! The routines are leaves: at every instruction the stack pointer is at the return address. So
+//! the SIGBUS handler needs only to put the fault's address into RDX and go on at the landing
+//! label, and the routine returns to its caller with that address. Every routine returns
+//! RDX = 0 when it succeeded.
+
+use core::arch::x86_64::__cpuid_count;
+use core::arch::{asm, global_asm};
+
+use super::Fault;
+
+/// Size of a cache line in bytes.
+pub(crate) const LINE: usize = 64;
+/// Whether a SIGBUS in these routines comes back as a [`Fault`].
+pub const GUARDED: bool = true;
+/// Whether cache lines can be written back.
+pub(crate) const WRITES_BACK: bool = true;
+
+/// From this length on a copy uses `rep movsb`, where the processor has it fast (ERMS). Measured
+/// with examples/copy.rs on Zen 5: 16 KiB vectors 69 ns, rep 110 ns; 64 KiB 760 ns and 556 ns.
+const REP_COPY_MIN: usize = 32 << 10;
+/// From this length on zeroing uses `rep stosb`. Measured there: 1 KiB vectors 7 ns, rep 14 ns;
+/// 4 KiB both 31 ns; 64 KiB rep 425 ns.
+const REP_ZERO_MIN: usize = 4 << 10;
+
+global_asm!(include_str!("x86_64.s"));
+
+/// What every routine of `x86_64.s` returns, in RAX and RDX.
+#[repr(C)]
+struct Returned {
+    value: u64,
+    fault: usize,
+}
+
+type CopyRoutine = unsafe extern "C" fn(*mut u8, *const u8, usize) -> Returned;
+type LineRoutine = unsafe extern "C" fn(*const u8, usize) -> Returned;
+
+unsafe extern "C" {
+    fn limpid_pmem_copy_sse(to: *mut u8, from: *const u8, len: usize) -> Returned;
+    fn limpid_pmem_copy_avx(to: *mut u8, from: *const u8, len: usize) -> Returned;
+    fn limpid_pmem_copy_avx512(to: *mut u8, from: *const u8, len: usize) -> Returned;
+    fn limpid_pmem_copy_rep(to: *mut u8, from: *const u8, len: usize) -> Returned;
+    fn limpid_pmem_copy_nt(to: *mut u8, from: *const u8, len: usize) -> Returned;
+    fn limpid_pmem_zero_sse(to: *mut u8, len: usize) -> Returned;
+    fn limpid_pmem_zero_rep(to: *mut u8, len: usize) -> Returned;
+    fn limpid_pmem_zero_nt(to: *mut u8, len: usize) -> Returned;
+    fn limpid_pmem_clwb(first: *const u8, lines: usize) -> Returned;
+    fn limpid_pmem_clflushopt(first: *const u8, lines: usize) -> Returned;
+    fn limpid_pmem_clflush(first: *const u8, lines: usize) -> Returned;
+    fn limpid_pmem_load(from: *const u8) -> Returned;
+    fn limpid_pmem_store(to: *mut u8, value: u64) -> Returned;
+
+    // Labels, never called.
+    fn limpid_pmem_guard_start();
+    fn limpid_pmem_guard_end();
+    fn limpid_pmem_landing();
+    fn limpid_pmem_avx_start();
+    fn limpid_pmem_avx_end();
+    fn limpid_pmem_avx_landing();
+}
+
+/// Where a routine interrupted at `instruction` goes on after a SIGBUS, or `None` if that is no
+/// instruction of these routines. Called by the signal handler: no locks, no allocation.
+pub(crate) fn landing(instruction: usize) -> Option<usize> {
+    let label = |f: unsafe extern "C" fn()| f as *const () as usize;
+    if (label(limpid_pmem_avx_start)..label(limpid_pmem_avx_end)).contains(&instruction) {
+        // The upper halves of the vector registers are in use there and must be cleared.
+        return Some(label(limpid_pmem_avx_landing));
+    }
+    if (label(limpid_pmem_guard_start)..label(limpid_pmem_guard_end)).contains(&instruction) {
+        return Some(label(limpid_pmem_landing));
+    }
+    None
+}
+
+/// What this processor offers. Holding one means that the routines it names can be executed here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    vectors: CopyRoutine,
+    lines: LineRoutine,
+    fast_rep: bool,
+}
+
+impl Cpu {
+    pub(crate) fn detect() -> Cpu {
+        let leaf7 = __cpuid_count(7, 0);
+        let fast_short_rep = leaf7.edx & (1 << 4) != 0;
+        // Processors with fast short `rep movsb` (Ice Lake, Zen 4 and later) do not lower their
+        // clock for 64-byte vectors; older ones do.
+        let vectors: CopyRoutine = if is_x86_feature_detected!("avx512f") && fast_short_rep {
+            limpid_pmem_copy_avx512
+        } else if is_x86_feature_detected!("avx") {
+            limpid_pmem_copy_avx
+        } else {
+            limpid_pmem_copy_sse
+        };
+        let lines: LineRoutine = if leaf7.ebx & (1 << 24) != 0 {
+            limpid_pmem_clwb
+        } else if leaf7.ebx & (1 << 23) != 0 {
+            limpid_pmem_clflushopt
+        } else {
+            limpid_pmem_clflush
+        };
+        Cpu { vectors, lines, fast_rep: leaf7.ebx & (1 << 9) != 0 }
+    }
+}
+
+#[inline]
+fn done(returned: Returned) -> Result<(), Fault> {
+    if returned.fault == 0 { Ok(()) } else { Err(Fault { address: returned.fault }) }
+}
+
+/// Copies `len` bytes, in ascending order as far as whole cache lines go.
+///
+/// # Safety
+/// Each byte of both ranges belongs to a mapping that allows the access (which may still raise
+/// SIGBUS); the ranges do not overlap; the handler of `sigbus.rs` is installed.
+#[inline]
+pub(crate) unsafe fn copy(cpu: Cpu, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
+    let rep = len >= REP_COPY_MIN && cpu.fast_rep;
+    let routine = if rep { limpid_pmem_copy_rep } else { cpu.vectors };
+    // SAFETY: the caller's own promise; `Cpu` names only routines this processor executes.
+    done(unsafe { routine(to, from, len) })
+}
+
+/// Copies with non-temporal stores, which only [`fence`] orders against other threads.
+///
+/// # Safety
+/// As for [`copy`]; `to` and `len` are multiples of [`LINE`].
+#[inline]
+pub(crate) unsafe fn copy_non_temporal(
+    _: Cpu,
+    to: *mut u8,
+    from: *const u8,
+    len: usize,
+) -> Result<(), Fault> {
+    debug_assert!((to as usize | len).is_multiple_of(LINE));
+    // SAFETY: the caller's own promise.
+    done(unsafe { limpid_pmem_copy_nt(to, from, len) })
+}
+
+/// Fills `len` bytes with zeroes.
+///
+/// # Safety
+/// As for [`copy`], for the one range.
+#[inline]
+pub(crate) unsafe fn zero(cpu: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
+    let rep = len >= REP_ZERO_MIN && cpu.fast_rep;
+    // SAFETY: the caller's own promise.
+    done(unsafe { if rep { limpid_pmem_zero_rep(to, len) } else { limpid_pmem_zero_sse(to, len) } })
+}
+
+/// Zeroes with non-temporal stores, which only [`fence`] orders against other threads.
+///
+/// # Safety
+/// As for [`copy_non_temporal`], for the one range.
+#[inline]
+pub(crate) unsafe fn zero_non_temporal(_: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
+    debug_assert!((to as usize | len).is_multiple_of(LINE));
+    // SAFETY: the caller's own promise.
+    done(unsafe { limpid_pmem_zero_nt(to, len) })
+}
+
+/// Starts the write-back of every cache line that holds a byte of the range.
+///
+/// # Safety
+/// As for [`copy`], for the one range.
+#[inline]
+pub(crate) unsafe fn write_back(cpu: Cpu, from: *const u8, len: usize) -> Result<(), Fault> {
+    if len == 0 {
+        return Ok(());
+    }
+    let into_line = from as usize % LINE;
+    let first = from.wrapping_sub(into_line);
+    // SAFETY: the caller's own promise; a line never crosses a page, so the lines lie in the
+    // mapped pages of the range. `Cpu` names only routines this processor executes.
+    done(unsafe { (cpu.lines)(first, (into_line + len).div_ceil(LINE)) })
+}
+
+/// # Safety
+/// As for [`copy`], for 8 aligned bytes to be read.
+#[inline]
+pub(crate) unsafe fn load_u64(from: *const u8) -> Result<u64, Fault> {
+    // SAFETY: the caller's own promise. On this architecture every load acquires, and the call
+    // of foreign code is a barrier to the compiler.
+    let returned = unsafe { limpid_pmem_load(from) };
+    let value = returned.value;
+    done(returned).map(|()| value)
+}
+
+/// # Safety
+/// As for [`copy`], for 8 aligned bytes to be written.
+#[inline]
+pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
+    // SAFETY: the caller's own promise. On this architecture every store releases, and the call
+    // of foreign code is a barrier to the compiler.
+    done(unsafe { limpid_pmem_store(to, value) })
+}
+
+/// Waits until the non-temporal stores and write-backs of this thread have reached the medium.
+#[inline]
+pub(crate) fn fence() {
+    // SAFETY: touches no memory of ours; every x86-64 processor has it. As it may not be marked
+    // free of memory effects, the compiler moves no access across it either.
+    unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+}

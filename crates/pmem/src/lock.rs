@@ -1,0 +1,62 @@
+//! One writer or many readers per pool, across processes and within one.
+//!
+//! The lock is an open-file-description lock, so that two opens in one process exclude each other
+//! as well, and the system drops it when the owner dies. Such locks do not tell their owner; so
+//! the length of the locked range does: it is the owner's process id plus one. All ranges start
+//! at the same byte and therefore conflict there. The bytes lie far past the end of any file.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use libc::{c_int, c_short};
+
+/// First byte of the locked range.
+const START: i64 = 1 << 62;
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    /// Somebody has it; the process id is missing if they let go while we asked.
+    Held(Option<u32>),
+    /// The system refused.
+    System(io::Error),
+}
+
+/// fcntl(F_OFD_SETLK): locks the file for as long as its open file description lives.
+pub(crate) fn lock(fd: BorrowedFd<'_>, exclusive: bool) -> Result<(), LockError> {
+    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    let mut request = range(kind, i64::from(std::process::id()) + 1);
+    match fcntl(fd, libc::F_OFD_SETLK, &mut request) {
+        Ok(()) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => Err(LockError::Held(owner(fd, kind))),
+            _ => Err(LockError::System(error)),
+        },
+    }
+}
+
+/// The process that keeps us from a lock of this kind.
+fn owner(fd: BorrowedFd<'_>, kind: c_int) -> Option<u32> {
+    let mut request = range(kind, 1);
+    fcntl(fd, libc::F_OFD_GETLK, &mut request).ok()?;
+    if c_int::from(request.l_type) == libc::F_UNLCK || request.l_start != START {
+        return None;
+    }
+    request.l_len.checked_sub(1).and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid != 0)
+}
+
+fn range(kind: c_int, len: i64) -> libc::flock {
+    libc::flock {
+        l_type: kind as c_short,
+        l_whence: libc::SEEK_SET as c_short,
+        l_start: START,
+        l_len: len,
+        l_pid: 0,
+    }
+}
+
+fn fcntl(fd: BorrowedFd<'_>, command: c_int, request: &mut libc::flock) -> io::Result<()> {
+    // SAFETY: the descriptor is open and both commands take a pointer to a flock.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), command, std::ptr::from_mut(request)) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

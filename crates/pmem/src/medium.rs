@@ -1,0 +1,226 @@
+//! The four real media as one type.
+
+use core::fmt;
+use core::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::mm::{MapFlags, MsyncFlags, msync};
+
+use crate::arch;
+use crate::mapping::Mapping;
+use crate::media::{Durability, Media, MediaError, Persist};
+use crate::region::Region;
+
+/// What a medium is, as the kernel told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file behind the page cache, or on tmpfs.
+    File,
+    /// A regular file of a DAX file system, mapped with MAP_SYNC.
+    Fsdax,
+    /// A /dev/dax device.
+    Devdax,
+    /// Memory without a name.
+    Memory,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::File => "file",
+            Kind::Fsdax => "fsdax",
+            Kind::Devdax => "devdax",
+            Kind::Memory => "memory",
+        })
+    }
+}
+
+/// A device, a file or memory that holds a pool, locked and mapped whole.
+///
+/// ```
+/// use limpid_pmem::{Media, Medium, OpenOptions, Persist};
+/// let medium = Medium::memory(1 << 20, &OpenOptions::default())?;
+/// medium.write(4096, b"hello", Persist::Yes)?;
+/// medium.fence();
+/// let mut bytes = [0; 5];
+/// medium.read(4096, &mut bytes)?;
+/// assert_eq!(&bytes, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Medium {
+    region: Region,
+    parts: Parts,
+    /// Carries the lock.
+    fd: OwnedFd,
+    /// Keeps the region's memory; must be dropped after it, which holds no memory of its own.
+    _mapping: Mapping,
+}
+
+/// What was found out when the medium was opened.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) kind: Kind,
+    pub(crate) granularity: u64,
+    pub(crate) flags: MapFlags,
+    pub(crate) huge: bool,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) assume_persistent: bool,
+    pub(crate) writable: bool,
+    pub(crate) len: u64,
+}
+
+impl Parts {
+    fn durability(&self) -> Durability {
+        if self.assume_persistent {
+            return Durability::Power;
+        }
+        match self.kind {
+            Kind::Memory => Durability::None,
+            Kind::File => Durability::Process,
+            // Without write-back of cache lines only msync reaches the medium.
+            Kind::Fsdax | Kind::Devdax if !arch::WRITES_BACK => Durability::Process,
+            Kind::Fsdax | Kind::Devdax => Durability::Power,
+        }
+    }
+}
+
+impl Medium {
+    pub(crate) fn assemble(parts: Parts, fd: OwnedFd, mapping: Mapping) -> Medium {
+        let write_through = parts.durability() == Durability::Power;
+        // SAFETY: the mapping covers `len` bytes with this protection, and lives as long as the
+        // region, since both are fields of one value and the mapping is never replaced.
+        let region =
+            unsafe { Region::new(mapping.base(), parts.len, parts.writable, write_through) };
+        Medium { region, parts, fd, _mapping: mapping }
+    }
+
+    /// What the medium is.
+    pub fn kind(&self) -> Kind {
+        self.parts.kind
+    }
+
+    /// The path it was opened by; none for memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.parts.path.as_deref()
+    }
+
+    /// The file that ranges of the medium are mapped from: its offsets are device offsets.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// How ranges must be mapped to have the medium's durability: MAP_SHARED, or
+    /// MAP_SHARED_VALIDATE with MAP_SYNC.
+    pub fn map_flags(&self) -> MapFlags {
+        self.parts.flags
+    }
+
+    /// Whether stores are refused.
+    pub fn read_only(&self) -> bool {
+        !self.region.writable()
+    }
+
+    /// Whether 2 MiB pages can be had, for ranges that are aligned in the medium and in memory.
+    pub fn huge(&self) -> bool {
+        self.parts.huge
+    }
+
+    /// Address of device offset 0 in this process; a multiple of 2 MiB. Loads and stores through
+    /// it are unchecked and unguarded.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.region.base()
+    }
+
+    /// One line that tells what this medium is and what it gives.
+    pub fn describe(&self) -> String {
+        let durability = match (self.durability(), self.parts.assume_persistent) {
+            (Durability::Power, false) => "survives power loss",
+            (Durability::Power, true) => "treated as if it survived power loss",
+            (Durability::Process, _) => "survives the process, and power loss after sync",
+            (Durability::None, _) => "survives nothing",
+        };
+        format!(
+            "{}, {} bytes, {}{} KiB units, {}, {durability}",
+            self.kind(),
+            self.len(),
+            if self.read_only() { "read-only, " } else { "" },
+            self.granularity() >> 10,
+            if self.huge() { "2 MiB pages possible" } else { "4 KiB pages only" },
+        )
+    }
+}
+
+impl Media for Medium {
+    fn len(&self) -> u64 {
+        self.region.len()
+    }
+
+    fn granularity(&self) -> u64 {
+        self.parts.granularity
+    }
+
+    fn durability(&self) -> Durability {
+        self.parts.durability()
+    }
+
+    #[inline]
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<(), MediaError> {
+        self.region.read(at, into)
+    }
+
+    #[inline]
+    fn write(&self, at: u64, from: &[u8], persist: Persist) -> Result<(), MediaError> {
+        self.region.write(at, from, persist)
+    }
+
+    fn zero(&self, range: Range<u64>, persist: Persist) -> Result<(), MediaError> {
+        self.region.zero(range, persist)
+    }
+
+    fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
+        self.region.copy(from, to, len, persist)
+    }
+
+    #[inline]
+    fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
+        self.region.load_u64(at)
+    }
+
+    #[inline]
+    fn store_u64(&self, at: u64, value: u64) -> Result<(), MediaError> {
+        self.region.store_u64(at, value)
+    }
+
+    #[inline]
+    fn flush(&self, range: Range<u64>) {
+        self.region.flush(range);
+    }
+
+    #[inline]
+    fn fence(&self) {
+        self.region.fence();
+    }
+
+    /// msync(MS_SYNC) of the pages of the range. It writes the file's metadata that is needed to
+    /// find them too, as fdatasync does.
+    fn sync(&self, range: Range<u64>) -> Result<(), MediaError> {
+        let len = range.end.saturating_sub(range.start);
+        self.region.check(range.start, len)?;
+        let kernel_holds_bytes = match self.kind() {
+            Kind::File => true,
+            Kind::Fsdax | Kind::Devdax => !arch::WRITES_BACK,
+            Kind::Memory => false,
+        };
+        if len == 0 || self.read_only() || !kernel_holds_bytes {
+            return Ok(());
+        }
+        let page = rustix::param::page_size() as u64;
+        let start = range.start - range.start % page;
+        let base = self.region.base().wrapping_add(start as usize);
+        // SAFETY: the pages lie in our mapping, by the check above; msync changes no contents.
+        unsafe { msync(base.cast(), (range.end - start) as usize, MsyncFlags::SYNC) }
+            .map_err(|_| MediaError::Io { at: range.start })
+    }
+}

@@ -1,0 +1,197 @@
+//! The bytes of a medium in this process's memory, with bounds checked.
+
+use core::ops::Range;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use crate::copier::{Copier, Fault, Source};
+use crate::media::{MediaError, Persist};
+
+/// A run of memory that holds a whole medium; device offset 0 is its first byte.
+///
+/// Invariant, promised to [`Region::new`]: `base .. base + len` stays mapped, readable, and
+/// writable if `writable`, as long as the region lives. Every raw access below rests on it, and on
+/// [`Region::at`] having checked the offsets.
+#[derive(Debug)]
+pub(crate) struct Region {
+    base: *mut u8,
+    len: u64,
+    writable: bool,
+    write_through: bool,
+    copier: Copier,
+}
+
+// SAFETY: a region is an address range that any thread may access; no Rust reference into it is
+// ever made, and all accesses are foreign (assembly) or atomic.
+unsafe impl Send for Region {}
+// SAFETY: as for Send: racing accesses race byte by byte, as `Media` says.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// With `write_through`, stores with [`Persist::Yes`] leave the caches.
+    ///
+    /// # Safety
+    /// The invariant of the type holds until the region is dropped.
+    pub(crate) unsafe fn new(
+        base: *mut u8,
+        len: u64,
+        writable: bool,
+        write_through: bool,
+    ) -> Region {
+        Region { base, len, writable, write_through, copier: Copier::get() }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    pub(crate) fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Checks that `at .. at + len` lies within the region.
+    #[inline]
+    pub(crate) fn check(&self, at: u64, len: u64) -> Result<(), MediaError> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(MediaError::OutOfRange { at, len, size: self.len }),
+        }
+    }
+
+    /// The address of `at`, of which `len` bytes may be accessed.
+    #[inline]
+    fn at(&self, at: u64, len: u64) -> Result<*mut u8, MediaError> {
+        self.check(at, len)?;
+        // SAFETY: `at` is within the region, or one past its end if `len` is 0.
+        Ok(unsafe { self.base.add(at as usize) })
+    }
+
+    /// As [`at`](Region::at), for storing.
+    #[inline]
+    fn at_mut(&self, at: u64, len: u64) -> Result<*mut u8, MediaError> {
+        if !self.writable {
+            return Err(MediaError::ReadOnly);
+        }
+        self.at(at, len)
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), MediaError> {
+        let from = self.at(at, into.len() as u64)?;
+        // SAFETY: checked by `at`; a `&mut` slice is writable and nobody else's. It can alias the
+        // medium only as another mapping of the same file, which the routines allow.
+        let copied = unsafe { self.copier.copy(into.as_mut_ptr(), from, into.len()) };
+        copied.map_err(|fault| self.error(fault, into.len() as u64, &[at]))
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, at: u64, from: &[u8], persist: Persist) -> Result<(), MediaError> {
+        let to = self.at_mut(at, from.len() as u64)?;
+        // SAFETY: checked by `at_mut`; a slice is readable.
+        let stored = unsafe { self.put(to, Source::Bytes(from.as_ptr()), from.len(), persist) };
+        stored.map_err(|fault| self.error(fault, from.len() as u64, &[at]))
+    }
+
+    pub(crate) fn zero(&self, range: Range<u64>, persist: Persist) -> Result<(), MediaError> {
+        let len = range.end.saturating_sub(range.start);
+        let to = self.at_mut(range.start, len)?;
+        // SAFETY: checked by `at_mut`.
+        let stored = unsafe { self.put(to, Source::Zeroes, len as usize, persist) };
+        stored.map_err(|fault| self.error(fault, len, &[range.start]))
+    }
+
+    pub(crate) fn copy(
+        &self,
+        from: u64,
+        to: u64,
+        len: u64,
+        persist: Persist,
+    ) -> Result<(), MediaError> {
+        let source = self.at(from, len)?;
+        let target = self.at_mut(to, len)?;
+        assert!(len == 0 || from.abs_diff(to) >= len, "the ranges of a copy overlap");
+        // SAFETY: checked by `at` and `at_mut`, and disjoint.
+        let stored = unsafe { self.put(target, Source::Bytes(source), len as usize, persist) };
+        stored.map_err(|fault| self.error(fault, len, &[from, to]))
+    }
+
+    #[inline]
+    pub(crate) fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
+        assert!(at.is_multiple_of(8), "an 8-byte load at {at} is not aligned");
+        let from = self.at(at, 8)?;
+        // SAFETY: checked by `at`; aligned, since the base is.
+        let loaded = unsafe { self.copier.load_u64(from) };
+        loaded.map_err(|fault| self.error(fault, 8, &[at]))
+    }
+
+    #[inline]
+    pub(crate) fn store_u64(&self, at: u64, value: u64) -> Result<(), MediaError> {
+        assert!(at.is_multiple_of(8), "an 8-byte store at {at} is not aligned");
+        let to = self.at_mut(at, 8)?;
+        // SAFETY: checked by `at_mut`; aligned, since the base is.
+        let stored = unsafe { self.copier.store_u64(to, value) };
+        stored.map_err(|fault| self.error(fault, 8, &[at]))
+    }
+
+    #[inline]
+    pub(crate) fn flush(&self, range: Range<u64>) {
+        if !self.write_through {
+            return;
+        }
+        let end = range.end.min(self.len);
+        let Some(len) = end.checked_sub(range.start) else { return };
+        // SAFETY: start and end were clipped to the region. A fault means that the medium lost
+        // the page; whoever stored there or reads it is told, and there is nothing to flush.
+        let _ =
+            unsafe { self.copier.write_back(self.base.add(range.start as usize), len as usize) };
+    }
+
+    #[inline]
+    pub(crate) fn fence(&self) {
+        if self.write_through {
+            self.copier.fence();
+        } else {
+            compiler_fence(Ordering::SeqCst);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Copier::copy`].
+    #[inline]
+    unsafe fn put(
+        &self,
+        to: *mut u8,
+        source: Source,
+        len: usize,
+        persist: Persist,
+    ) -> Result<(), Fault> {
+        if self.write_through && persist == Persist::Yes {
+            // SAFETY: the caller's promise.
+            unsafe { self.copier.put_through(to, source, len) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.copier.put(to, source, len) }
+        }
+    }
+
+    /// Who failed: the medium, in one of the ranges of `len` bytes from `starts`, or the caller's
+    /// buffer.
+    #[cold]
+    fn error(&self, fault: Fault, len: u64, starts: &[u64]) -> MediaError {
+        let Some(at) = fault.address.checked_sub(self.base as usize).map(|at| at as u64) else {
+            return MediaError::Buffer;
+        };
+        // The last page of the map may reach past the end of the medium.
+        if at >= self.len.next_multiple_of(4096) {
+            return MediaError::Buffer;
+        }
+        // The address may be rounded down to the page that failed, so take the first byte that
+        // was accessed from there on.
+        let accessed = starts.iter().filter(|&&start| at < start + len);
+        let first = accessed.map(|&start| start.max(at)).min();
+        MediaError::Io { at: first.unwrap_or(starts[0]) }
+    }
+}
