@@ -1,2 +1,51 @@
-//! Developers' commands.
-fn main() {}
+//! Developers' commands: `cargo xtask COMMAND`.
+//!
+//! | command | does |
+//! |---|---|
+//! | `test` | all tests: canary builds, doc tests, then the workspace |
+//! | `tidy` | checks the house rules over the repository |
+//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, test |
+//! | `bench` | `limpid bench` in release, with the arguments that follow |
+
+#![forbid(unsafe_code)]
+
+mod ci;
+mod run;
+mod test;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask test | tidy | ci | bench [ARGUMENTS]";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let root = repository();
+    let good = match (command.as_deref(), rest.is_empty()) {
+        (Some("test"), true) => test::run(&root),
+        (Some("tidy"), true) => tidy::run(&root),
+        (Some("ci"), true) => ci::run(&root),
+        (Some("bench"), _) => bench(&root, &rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs `limpid bench` as users do: a release build, arguments passed through.
+fn bench(root: &Path, arguments: &[String]) -> bool {
+    let mut line = vec!["run", "--release", "--package", "limpid-cli", "--", "bench"];
+    line.extend(arguments.iter().map(String::as_str));
+    run::cargo(root, &line)
+}
+
+/// The root of the repository: the folder above this crate.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("the crate lies inside the repository").to_path_buf()
+}
