@@ -264,16 +264,6 @@ impl Attempt<'_> {
             // SAFETY: the advice used here keeps the contents of the range, which is ours.
             unsafe { madvise(mapping.base().cast(), len as usize, advice) }
         };
-        // Both only help: huge pages where the system wants to be asked, and core dumps without
-        // the pool. A kernel without them loses nothing else.
-        let _ = (advise(Advice::LinuxHugepage), advise(Advice::LinuxDontDump));
-        if self.options.populate && writable {
-            match advise(Advice::LinuxPopulateWrite) {
-                // Kernels before 5.14 do not know it; the pages then come as they are touched.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(errno) => return Err(self.failed("populate")(errno)),
-            }
-        }
         let (_, stat) = self.file_type(&fd)?;
         let huge = match kind {
             Kind::Devdax => granularity >= HUGE_PAGE,
@@ -281,6 +271,20 @@ impl Attempt<'_> {
             // tmpfs tells by its block size whether it uses huge pages.
             Kind::File | Kind::Memory => stat.st_blksize as u64 >= HUGE_PAGE,
         };
+        // Advice only helps, so a kernel that refuses loses nothing else. Huge pages are asked
+        // for in memory only: a page cache that has them gives storage to 2 MiB at each store
+        // into a hole, and writes 2 MiB back for each byte.
+        if kind == Kind::Memory {
+            let _ = advise(Advice::LinuxHugepage);
+        }
+        let _ = advise(Advice::LinuxDontDump);
+        if self.options.populate && writable {
+            match advise(Advice::LinuxPopulateWrite) {
+                // Kernels before 5.14 do not know it; the pages then come as they are touched.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(errno) => return Err(self.failed("populate")(errno)),
+            }
+        }
         let path = (kind != Kind::Memory).then(|| self.path.to_owned());
         let assume_persistent = self.options.assume_persistent;
         Ok(Medium::assemble(
