@@ -1,0 +1,301 @@
+//! Maps: a file as memory.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use limpid_dax::{
+    Access, Fallback, FaultOutcome, Order, PAGE_SIZE, PageIndex, PageRange, Vma,
+};
+use limpid_mmu::{AccessError, FaultHandler, FaultOutcome as Settled, LinuxMap, MapSpec, PageSizes};
+
+use crate::error::{Error, Result};
+use crate::file::File;
+use crate::node::Node;
+
+/// What to map, and how.
+///
+/// ```
+/// use limpid::{File, MapOptions, Pool};
+/// let pool = Pool::memory(16 << 20)?;
+/// let file = File::create(&pool, "/data")?;
+/// file.set_len(1 << 20)?;
+/// let map = match MapOptions::new().write(true).range(4096..8192).map(&file) {
+///     Err(limpid::Error::NoMaps(reason)) => return Ok(eprintln!("skipped: {reason}")),
+///     map => map?,
+/// };
+/// map.write(0, b"stored")?;
+/// let mut bytes = [0; 6];
+/// file.read_at(&mut bytes, 4096)?;
+/// assert_eq!(&bytes, b"stored");
+/// # Ok::<(), limpid::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MapOptions {
+    write: bool,
+    private: bool,
+    range: Option<Range<u64>>,
+}
+
+impl MapOptions {
+    /// A shared map of the whole file, for loads only.
+    pub fn new() -> MapOptions {
+        MapOptions::default()
+    }
+
+    /// Allows stores.
+    pub fn write(&mut self, yes: bool) -> &mut Self {
+        self.write = yes;
+        self
+    }
+
+    /// Stores go to private copies of the pages, not to the file.
+    pub fn private(&mut self, yes: bool) -> &mut Self {
+        self.private = yes;
+        self
+    }
+
+    /// Maps only these bytes of the file; they need not be aligned.
+    pub fn range(&mut self, bytes: Range<u64>) -> &mut Self {
+        self.range = Some(bytes);
+        self
+    }
+
+    /// Makes the map. The file must be open for reading, and for writing if the map is shared and
+    /// takes stores. The range must lie within the file and not be empty.
+    pub fn map(&self, file: &File) -> Result<Map> {
+        if !file.mode.read {
+            return Err(Error::NotOpenedFor("reading"));
+        }
+        if self.write && !self.private {
+            file.wants_write()?;
+        }
+        let size = file.len();
+        let bytes = self.range.clone().unwrap_or(0..size);
+        if bytes.start >= bytes.end {
+            return Err(Error::EmptyMap);
+        }
+        if bytes.end > size {
+            let len = bytes.end - bytes.start;
+            return Err(Error::OutOfRange { at: bytes.start, len, size });
+        }
+        Map::new(file, bytes, self.write, self.private)
+    }
+}
+
+impl File {
+    /// A shared map of the whole file, for loads.
+    pub fn map(&self) -> Result<Map> {
+        MapOptions::new().map(self)
+    }
+
+    /// A shared map of the whole file, for loads and stores.
+    pub fn map_mut(&self) -> Result<Map> {
+        MapOptions::new().write(true).map(self)
+    }
+}
+
+/// Settles the faults of one map by the DAX layer. It holds the file only while a fault is being
+/// handled, so that the file can be closed; a fault that is under way keeps it open.
+struct Faults {
+    node: Weak<Node>,
+    vma: Weak<Vma>,
+}
+
+impl FaultHandler for Faults {
+    fn fault(&self, page: PageIndex, store: bool) -> Settled {
+        let (Some(node), Some(vma)) = (self.node.upgrade(), self.vma.upgrade()) else {
+            return Settled::Gone;
+        };
+        let access = if store { Access::Store } else { Access::Load };
+        if store {
+            node.note_write();
+        }
+        match node.mapping.fault(&vma, page, access) {
+            FaultOutcome::Installed | FaultOutcome::PastEnd | FaultOutcome::Failed(_) => {
+                Settled::Installed
+            }
+            FaultOutcome::NoMemory => Settled::NoMemory,
+            FaultOutcome::Gone => Settled::Gone,
+        }
+    }
+}
+
+/// What a map's page tables hold, and why not more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageReport {
+    /// Bytes of the map by what maps them at this moment.
+    pub sizes: PageSizes,
+    /// The 2 MiB units of the file that were last mapped with 4 KiB pages, as byte ranges of the
+    /// file, with the reason.
+    pub fallbacks: Vec<(Range<u64>, Fallback)>,
+}
+
+/// A range of a file as memory. Offsets count from the start of the range.
+///
+/// The bytes are shared with every other map, handle and thread, so they are reached by copies
+/// and atomic accesses; who can prove that nobody changes them may take a slice. A map stays
+/// valid when the file is closed, renamed or unlinked. If the file is truncated below the map,
+/// the methods here return [`Error::OutOfRange`]; accesses through pointers raise SIGBUS.
+pub struct Map {
+    vma: Arc<Vma>,
+    map: Arc<LinuxMap>,
+    node: Arc<Node>,
+    file: File,
+    bytes: Range<u64>,
+}
+
+impl Map {
+    fn new(file: &File, bytes: Range<u64>, write: bool, private: bool) -> Result<Map> {
+        let (engine, backing) = file.pool.backing()?;
+        let granularity = backing.options().granularity.max(PAGE_SIZE);
+        let pages = PageRange {
+            start: PageIndex::of(bytes.start / granularity * granularity),
+            end: PageIndex::of(bytes.end.next_multiple_of(granularity)),
+        };
+        let spec = MapSpec { pages, writable: write, private };
+        let map = LinuxMap::new(engine, backing, spec)?;
+        let vma = Arc::new(Vma { pages, shared: !private, writable: write, mmu: map.clone() });
+        let node = file.node.clone();
+        node.mapping.add_map(vma.clone());
+        let faults = Faults { node: Arc::downgrade(&node), vma: Arc::downgrade(&vma) };
+        map.serve(Arc::new(faults));
+        Ok(Map { vma, map, node, file: file.try_clone()?, bytes })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        (self.bytes.end - self.bytes.start) as usize
+    }
+
+    /// Never true: an empty range cannot be mapped.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bytes of the file that are mapped.
+    pub fn file_range(&self) -> Range<u64> {
+        self.bytes.clone()
+    }
+
+    /// Offset within the reservation of byte `offset` of the map.
+    fn inside(&self, offset: usize, len: usize) -> Result<usize> {
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.len());
+        if !fits {
+            let (at, size) = (offset as u64, self.len() as u64);
+            return Err(Error::OutOfRange { at, len: len as u64, size });
+        }
+        let lead = self.bytes.start - self.vma.pages.start.offset();
+        Ok(lead as usize + offset)
+    }
+
+    fn access_error(&self, offset: usize, len: usize, error: AccessError) -> Error {
+        match error {
+            AccessError::ReadOnly => Error::NotOpenedFor("writing"),
+            AccessError::Misaligned(at) => Error::MisalignedAtomic { at: at as u64 },
+            AccessError::OutOfRange { .. } | AccessError::Bus => Error::OutOfRange {
+                at: self.bytes.start + offset as u64,
+                len: len as u64,
+                size: self.file.len(),
+            },
+        }
+    }
+
+    /// Copies bytes out of the map; racing stores are seen or not, byte by byte.
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<()> {
+        let at = self.inside(offset, into.len())?;
+        let len = into.len();
+        self.map.read(at, into).map_err(|error| self.access_error(offset, len, error))
+    }
+
+    /// Copies bytes into the map.
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<()> {
+        let at = self.inside(offset, from.len())?;
+        self.map.write(at, from).map_err(|error| self.access_error(offset, from.len(), error))
+    }
+
+    /// Loads the 8 bytes at `offset` atomically (acquire). The file offset must be a multiple
+    /// of 8.
+    pub fn load_u64(&self, offset: usize) -> Result<u64> {
+        let at = self.inside(offset, 8)?;
+        self.map.load_u64(at).map_err(|error| self.access_error(offset, 8, error))
+    }
+
+    /// Stores the 8 bytes at `offset` atomically (release). The file offset must be a multiple
+    /// of 8.
+    pub fn store_u64(&self, offset: usize, value: u64) -> Result<()> {
+        let at = self.inside(offset, 8)?;
+        self.map.store_u64(at, value).map_err(|error| self.access_error(offset, 8, error))
+    }
+
+    /// Adds to the 8 bytes at `offset` atomically, wrapping; returns what was there before.
+    pub fn fetch_add_u64(&self, offset: usize, value: u64) -> Result<u64> {
+        let at = self.inside(offset, 8)?;
+        self.map.fetch_add_u64(at, value).map_err(|error| self.access_error(offset, 8, error))
+    }
+
+    /// Replaces `current` by `new` in the 8 bytes at `offset` atomically. The inner result is what
+    /// was there before: `Err` if it was something else and stays.
+    pub fn compare_exchange_u64(
+        &self,
+        offset: usize,
+        current: u64,
+        new: u64,
+    ) -> Result<std::result::Result<u64, u64>> {
+        let at = self.inside(offset, 8)?;
+        self.map
+            .compare_exchange_u64(at, current, new)
+            .map_err(|error| self.access_error(offset, 8, error))
+    }
+
+    /// Address of the first byte; valid as long as the map lives.
+    pub fn as_ptr(&self) -> *mut u8 {
+        let lead = self.bytes.start - self.vma.pages.start.offset();
+        self.map.as_ptr().wrapping_add(lead as usize)
+    }
+
+    /// Makes the stores to a range durable: cache lines are written back and fenced; on a plain
+    /// file pool the file is synced as well.
+    pub fn flush(&self, range: Range<usize>) -> Result<()> {
+        self.inside(range.start, range.end.saturating_sub(range.start))?;
+        let start = self.bytes.start + range.start as u64;
+        let end = self.bytes.start + range.end as u64;
+        self.node.mapping.writeback(PageRange::covering(&(start..end)));
+        let media = &self.file.pool.media;
+        media.sync(0..media.len())?;
+        Ok(())
+    }
+
+    /// What the page tables hold for this map now, and why units of it have 4 KiB pages.
+    pub fn page_sizes(&self) -> Result<PageReport> {
+        let sizes = self.map.page_sizes(self.vma.pages).map_err(Error::Evidence)?;
+        let mut fallbacks = Vec::new();
+        let mut unit = self.vma.pages.start.round_down(Order::Pmd);
+        while unit < self.vma.pages.end {
+            if let Some(reason) = self.node.mapping.fallback_reason(unit) {
+                fallbacks.push((unit.unit(Order::Pmd).bytes(), reason));
+            }
+            unit = unit.unit(Order::Pmd).end;
+        }
+        Ok(PageReport { sizes, fallbacks })
+    }
+
+    /// As [`page_sizes`](Map::page_sizes), for a part of the map, without reasons.
+    pub fn page_sizes_of(&self, range: Range<usize>) -> Result<PageSizes> {
+        self.inside(range.start, range.end.saturating_sub(range.start))?;
+        let start = self.bytes.start + range.start as u64;
+        let end = self.bytes.start + range.end as u64;
+        self.map.page_sizes(PageRange::covering(&(start..end))).map_err(Error::Evidence)
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        self.node.mapping.remove_map(&self.vma);
+    }
+}
+
+impl std::fmt::Debug for Map {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Map").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

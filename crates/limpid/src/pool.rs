@@ -1,0 +1,315 @@
+//! Pools: a medium with a file system on it, open in this process.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use limpid_dax::{FaultPolicy, PageRange};
+use limpid_fs::{Access, FormatOptions, Fs, FsError, OpenReport, Statfs};
+use limpid_mmu::{Backing, BackingOptions, Engine};
+use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions};
+
+use crate::error::{Error, Result};
+use crate::node::Nodes;
+
+/// Smallest size of a pool in bytes.
+pub const MIN_POOL_SIZE: u64 = limpid_fs::MIN_SIZE;
+
+/// How a pool is created or opened.
+///
+/// ```
+/// let pool = limpid::PoolOptions::new().label("scratch").memory(16 << 20)?;
+/// assert_eq!(pool.info().label, "scratch");
+/// # Ok::<(), limpid::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PoolOptions {
+    medium: MediumOptions,
+    label: String,
+    uuid: Option<[u8; 16]>,
+    fault_around: Option<u64>,
+}
+
+impl PoolOptions {
+    /// The defaults: read and write, no label, a random UUID.
+    pub fn new() -> PoolOptions {
+        PoolOptions::default()
+    }
+
+    /// Opens the pool for reading only; several readers may share it.
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.medium.read_only = yes;
+        self
+    }
+
+    /// Label of a new pool, up to 63 bytes.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// UUID of a new pool.
+    pub fn uuid(mut self, uuid: [u8; 16]) -> Self {
+        self.uuid = Some(uuid);
+        self
+    }
+
+    /// Takes an existing file for a new pool, discarding what it holds.
+    pub fn overwrite(mut self, yes: bool) -> Self {
+        self.medium.reuse = yes;
+        self
+    }
+
+    /// Gives the whole medium storage at once, as persistent memory has it.
+    pub fn populate(mut self, yes: bool) -> Self {
+        self.medium.populate = yes;
+        self
+    }
+
+    /// Treats the medium as if it survived power loss: stores leave the caches and fences wait,
+    /// at their full price. For tests and measurements.
+    pub fn assume_persistent(mut self, yes: bool) -> Self {
+        self.medium.assume_persistent = yes;
+        self
+    }
+
+    /// Largest number of bytes a fault installs around its page; 0 only the page's own unit. The
+    /// default is 32 MiB.
+    pub fn fault_around(mut self, bytes: u64) -> Self {
+        self.fault_around = Some(bytes);
+        self
+    }
+
+    /// Creates a pool of `size` bytes in a new file, or on a DAX device (whose size is its own).
+    pub fn create(self, path: impl AsRef<Path>, size: u64) -> Result<Pool> {
+        let path = path.as_ref();
+        if size < MIN_POOL_SIZE {
+            let source = FsError::TooSmall { size, min: MIN_POOL_SIZE };
+            return Err(Error::Pool { pool: path.to_owned(), source });
+        }
+        self.check_label(path)?;
+        let medium = Medium::create(path, size, &self.medium)?;
+        self.format(medium, path)
+    }
+
+    /// Opens an existing pool.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Pool> {
+        let path = path.as_ref();
+        let medium = Medium::open(path, &self.medium)?;
+        self.attach(medium, path)
+    }
+
+    /// A pool of `size` bytes in memory; it is gone when the last handle is.
+    pub fn memory(self, size: u64) -> Result<Pool> {
+        let path = Path::new("memory");
+        self.check_label(path)?;
+        let medium = Medium::memory(size, &self.medium)?;
+        self.format(medium, path)
+    }
+
+    fn check_label(&self, pool: &Path) -> Result<()> {
+        if self.label.len() > limpid_fs::MAX_LABEL {
+            let source = FsError::NameTooLong;
+            return Err(Error::Pool { pool: pool.to_owned(), source });
+        }
+        Ok(())
+    }
+
+    fn format(self, medium: Medium, path: &Path) -> Result<Pool> {
+        let medium = Arc::new(medium);
+        let media: Arc<dyn Media> = medium.clone();
+        let format =
+            FormatOptions { label: self.label.clone(), uuid: self.uuid, ..FormatOptions::default() };
+        let named = |source| Error::Pool { pool: path.to_owned(), source };
+        Fs::format(&media, &format).map_err(named)?;
+        self.assemble(medium, path)
+    }
+
+    fn attach(self, medium: Medium, path: &Path) -> Result<Pool> {
+        self.assemble(Arc::new(medium), path)
+    }
+
+    fn assemble(self, medium: Arc<Medium>, path: &Path) -> Result<Pool> {
+        let media: Arc<dyn Media> = medium.clone();
+        let access = if medium.read_only() { Access::ReadOnly } else { Access::ReadWrite };
+        let named = |source| Error::Pool { pool: path.to_owned(), source };
+        let (fs, report) = Fs::open(media.clone(), access).map_err(named)?;
+        let mut policy = FaultPolicy::default();
+        if let Some(bytes) = self.fault_around {
+            policy.around = bytes;
+        }
+        let nodes = Arc::new(Nodes::new(fs.clone(), media.clone(), policy));
+        let inner = Inner {
+            nodes,
+            fs,
+            media,
+            medium,
+            path: path.to_owned(),
+            report,
+            backing: OnceLock::new(),
+        };
+        Ok(Pool { inner: Arc::new(inner) })
+    }
+}
+
+/// What a pool is, and what it gives on this machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolInfo {
+    /// Where it was opened; `memory` for a pool in memory.
+    pub path: PathBuf,
+    /// What the medium is, as the kernel told.
+    pub medium: Kind,
+    /// One line about the medium.
+    pub medium_line: String,
+    /// What a flushed and fenced store survives.
+    pub durability: Durability,
+    /// One line about maps on this machine, or why there are none.
+    pub maps_line: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// UUID.
+    pub uuid: [u8; 16],
+    /// Label; may be empty.
+    pub label: String,
+    /// Version of the on-media format.
+    pub version: u32,
+    /// Feature words: compatible, read-only compatible, incompatible.
+    pub features: [u64; 3],
+    /// Opened for reading only.
+    pub read_only: bool,
+    /// The last user closed it properly.
+    pub clean: bool,
+    /// Journal transactions that opening it brought to an end.
+    pub recovered: u32,
+    /// The first superblock was corrupt, the backup was used.
+    pub backup_superblock_used: bool,
+}
+
+pub(crate) struct Inner {
+    pub nodes: Arc<Nodes>,
+    pub fs: Arc<Fs>,
+    pub media: Arc<dyn Media>,
+    pub medium: Arc<Medium>,
+    pub path: PathBuf,
+    pub report: OpenReport,
+    backing: OnceLock<Result<Arc<Backing>>>,
+}
+
+impl Inner {
+    /// The pool as maps show it, made at the first map.
+    pub fn backing(&self) -> Result<(&'static Engine, Arc<Backing>)> {
+        let engine = Engine::get()?;
+        let made = self.backing.get_or_init(|| {
+            let options = BackingOptions {
+                len: self.media.len(),
+                granularity: self.media.granularity(),
+                sync: matches!(self.medium.kind(), Kind::Fsdax | Kind::Devdax),
+                writable: !self.medium.read_only(),
+                track_writes: self.media.durability() == Durability::Power,
+            };
+            let fd = self.medium.fd().try_clone_to_owned().map_err(|source| {
+                let path = self.path.clone();
+                limpid_pmem::OpenError::System { path, doing: "duplicate", source }
+            })?;
+            Ok(Arc::new(Backing::new(engine, fd, options)?))
+        });
+        match made {
+            Ok(backing) => Ok((engine, backing.clone())),
+            Err(Error::Map(error)) => Err(Error::Map(*error)),
+            Err(_) => Err(Error::Closed),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The pool is consistent whether or not this works; a failure only means that the next
+        // opening finds the journal to replay.
+        let _ = self.fs.close();
+    }
+}
+
+/// An open pool. Clones are handles of the same pool; it is closed when the last handle, file
+/// and map is gone.
+///
+/// ```
+/// use limpid::{File, Pool};
+/// let pool = Pool::memory(16 << 20)?;
+/// File::create(&pool, "/greeting")?.write_at(b"hello", 0)?;
+/// assert_eq!(pool.read("/greeting")?, b"hello");
+/// # Ok::<(), limpid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Pool {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl Pool {
+    /// Creates a pool of `size` bytes in a new file.
+    pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Pool> {
+        PoolOptions::new().create(path, size)
+    }
+
+    /// Opens an existing pool for reading and writing.
+    pub fn open(path: impl AsRef<Path>) -> Result<Pool> {
+        PoolOptions::new().open(path)
+    }
+
+    /// A pool in memory.
+    pub fn memory(size: u64) -> Result<Pool> {
+        PoolOptions::new().memory(size)
+    }
+
+    /// What the pool is.
+    pub fn info(&self) -> PoolInfo {
+        let inner = &*self.inner;
+        let fs = inner.fs.info();
+        PoolInfo {
+            path: inner.path.clone(),
+            medium: inner.medium.kind(),
+            medium_line: inner.medium.describe(),
+            durability: inner.media.durability(),
+            maps_line: match Engine::get() {
+                Ok(engine) => engine.capabilities().to_string(),
+                Err(error) => format!("none: {error}"),
+            },
+            size: fs.size,
+            uuid: fs.uuid,
+            label: fs.label,
+            version: fs.version,
+            features: fs.features,
+            read_only: inner.medium.read_only(),
+            clean: inner.report.clean,
+            recovered: inner.report.recovered,
+            backup_superblock_used: inner.report.backup_superblock_used,
+        }
+    }
+
+    /// Space and inodes.
+    pub fn statfs(&self) -> Result<Statfs> {
+        Ok(self.inner.fs.statfs()?)
+    }
+
+    /// Makes everything durable: stores through maps, times, and on a plain file all of its
+    /// pages.
+    pub fn sync(&self) -> Result<()> {
+        for node in self.inner.nodes.live() {
+            node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
+        }
+        self.inner.fs.sync()?;
+        self.inner.media.sync(0..self.inner.media.len())?;
+        Ok(())
+    }
+
+    /// Checks the file system's structures and returns what is wrong, a line each.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let problems = self.inner.fs.check()?;
+        Ok(problems.iter().map(|problem| format!("{problem}")).collect())
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
