@@ -1,0 +1,152 @@
+//! Access to the memory of a map by raw copies and atomics: memory that other threads and other
+//! processes change at any time, so no reference to its bytes is ever made.
+//!
+//! A racing copy sees old or new bytes, byte by byte; aligned 8-byte accesses do not tear. Past
+//! the end of the file, and where the medium fails, an access raises SIGBUS, as it does for the
+//! program's own loads and stores.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::map::LinuxMap;
+
+/// Why an access was refused before it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// The bytes do not lie in the map.
+    #[error("bytes {offset}+{len} lie outside the map of {size} bytes")]
+    OutOfRange {
+        /// First byte, from the start of the map.
+        offset: usize,
+        /// Number of bytes.
+        len: usize,
+        /// Length of the map in bytes.
+        size: usize,
+    },
+    /// An atomic access that is not aligned to 8 bytes.
+    #[error("byte {0} is not aligned to 8")]
+    Misaligned(usize),
+    /// A store to a map that takes none.
+    #[error("the map is read-only")]
+    ReadOnly,
+}
+
+impl LinuxMap {
+    /// Copies bytes out of the map. `offset` counts from the start of the map.
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), AccessError> {
+        let from = self.at(offset, into.len())?;
+        // SAFETY: `at` checked that the source lies in the reservation, which lives as long as
+        // `self`; the destination is ours alone.
+        unsafe { copy(into.as_mut_ptr(), from, into.len()) };
+        Ok(())
+    }
+
+    /// Copies bytes into the map. `offset` counts from the start of the map.
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), AccessError> {
+        let to = self.at_writable(offset, from.len())?;
+        // SAFETY: `at` checked that the destination lies in the reservation, which lives as long
+        // as `self`, and it takes stores.
+        unsafe { copy(to, from.as_ptr(), from.len()) };
+        Ok(())
+    }
+
+    /// Loads the aligned 8 bytes at `offset` (acquire).
+    pub fn load_u64(&self, offset: usize) -> Result<u64, AccessError> {
+        let at = self.aligned(self.at(offset, 8)?, offset)?;
+        // SAFETY: `at` and `aligned` checked place and alignment. A volatile load rather than an
+        // atomic one: the memory may be read-only.
+        let value = unsafe { at.read_volatile() };
+        std::sync::atomic::fence(Ordering::Acquire);
+        Ok(value)
+    }
+
+    /// Stores the aligned 8 bytes at `offset` (release).
+    pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), AccessError> {
+        self.atomic(offset)?.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    /// Adds to the aligned 8 bytes at `offset`, wrapping; returns what was there before.
+    pub fn fetch_add_u64(&self, offset: usize, value: u64) -> Result<u64, AccessError> {
+        Ok(self.atomic(offset)?.fetch_add(value, Ordering::AcqRel))
+    }
+
+    /// Replaces `current` by `new` in the aligned 8 bytes at `offset`: the inner result is what
+    /// was there before, `Err` if it was something else and stays.
+    pub fn compare_exchange_u64(
+        &self,
+        offset: usize,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError> {
+        let atomic = self.atomic(offset)?;
+        Ok(atomic.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire))
+    }
+
+    fn atomic(&self, offset: usize) -> Result<&AtomicU64, AccessError> {
+        let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
+        // SAFETY: `at_writable` and `aligned` checked place, protection and alignment; the
+        // reference lives no longer than the map. Others access these bytes atomically too, or
+        // by raw copies outside this program's memory model.
+        Ok(unsafe { AtomicU64::from_ptr(at) })
+    }
+
+    fn aligned(&self, at: *mut u8, offset: usize) -> Result<*mut u64, AccessError> {
+        let at = at.cast::<u64>();
+        if at.is_aligned() { Ok(at) } else { Err(AccessError::Misaligned(offset)) }
+    }
+
+    fn at_writable(&self, offset: usize, len: usize) -> Result<*mut u8, AccessError> {
+        if self.writable { self.at(offset, len) } else { Err(AccessError::ReadOnly) }
+    }
+
+    fn at(&self, offset: usize, len: usize) -> Result<*mut u8, AccessError> {
+        let size = self.len();
+        if offset > size || len > size - offset {
+            return Err(AccessError::OutOfRange { offset, len, size });
+        }
+        Ok(self.as_ptr().wrapping_add(offset))
+    }
+}
+
+/// Copies bytes of which one side is shared memory; the sides must not overlap.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes.
+#[cfg(target_arch = "x86_64")]
+unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: see the function's contract. The direction flag is clear by the ABI. The compiler
+    // knows nothing of these accesses, so races are the hardware's alone.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Copies bytes of which one side is shared memory; the sides must not overlap.
+///
+/// # Safety
+/// `from` must be readable and `to` writable for `len` bytes.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
+    let mut done = 0;
+    while done < len {
+        let (source, target) = (from.wrapping_add(done), to.wrapping_add(done));
+        let words = source.cast::<u64>().is_aligned() && target.cast::<u64>().is_aligned();
+        // SAFETY: see the function's contract; volatile, since the other side may change.
+        unsafe {
+            if words && len - done >= 8 {
+                target.cast::<u64>().write_volatile(source.cast::<u64>().read_volatile());
+                done += 8;
+            } else {
+                target.write_volatile(source.read_volatile());
+                done += 1;
+            }
+        }
+    }
+}

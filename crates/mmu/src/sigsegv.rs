@@ -1,0 +1,216 @@
+//! The SIGSEGV handler that has a store to a frozen private map wait and try again.
+//!
+//! Installed when the first private writable map is made. Every other SIGSEGV goes to the handler
+//! that was there before. A program that installs a handler of its own later has to call ours.
+//!
+//! A store is ours if it was refused by protection and lies in a private map: all pages of such a
+//! map take stores, except while it is frozen. The handler waits until it is not, and returns, so
+//! the store is made again. Should the same thread fail at the same place again without a freeze
+//! in between, then the refusal has another reason (the program's own mprotect) and is passed on.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use crate::mm::Span;
+
+/// One private map, for the handler. `start` is 0 while nobody uses the slot.
+struct Slot {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    /// Odd while the map is frozen.
+    generation: AtomicU64,
+}
+
+/// Slots never go away: the handler walks them without any lock.
+struct Block {
+    slots: [Slot; 64],
+    next: AtomicPtr<Block>,
+}
+
+static FIRST: Block = new_block();
+
+const fn new_block() -> Block {
+    let slots = [const {
+        Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), generation: AtomicU64::new(0) }
+    }; 64];
+    Block { slots, next: AtomicPtr::new(std::ptr::null_mut()) }
+}
+
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    let mut block: Option<&'static Block> = Some(&FIRST);
+    let blocks = std::iter::from_fn(move || {
+        let this = block?;
+        let next = this.next.load(Ordering::Acquire);
+        // SAFETY: a next block, once linked, is a leaked box that stays for ever.
+        block = unsafe { next.as_ref() };
+        Some(this)
+    });
+    blocks.flat_map(|block| &block.slots)
+}
+
+/// Makes the handler wait for one private map. Its owner freezes and thaws it by turns, with the
+/// map's state locked.
+pub(crate) struct Watch {
+    slot: &'static Slot,
+}
+
+impl Watch {
+    pub fn new(span: Span) -> Watch {
+        install_handler();
+        loop {
+            let free = slots().find(|slot| {
+                let claimed =
+                    slot.start.compare_exchange(0, usize::MAX, Ordering::AcqRel, Ordering::Relaxed);
+                claimed.is_ok()
+            });
+            if let Some(slot) = free {
+                slot.end.store(span.end(), Ordering::Release);
+                slot.start.store(span.start, Ordering::Release);
+                return Watch { slot };
+            }
+            append_block();
+        }
+    }
+
+    pub fn freeze(&self) {
+        let before = self.slot.generation.fetch_add(1, Ordering::SeqCst);
+        assert!(before.is_multiple_of(2), "a map is frozen once at a time");
+    }
+
+    pub fn thaw(&self) {
+        let before = self.slot.generation.fetch_add(1, Ordering::SeqCst);
+        assert!(!before.is_multiple_of(2), "only a frozen map is thawed");
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.slot.start.store(0, Ordering::Release);
+    }
+}
+
+fn append_block() {
+    let fresh = Box::into_raw(Box::new(new_block()));
+    let mut block = &FIRST;
+    loop {
+        let null = std::ptr::null_mut();
+        let linked = block.next.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire);
+        match linked {
+            Ok(_) => return,
+            // SAFETY: as in `slots`.
+            Err(next) => block = unsafe { &*next },
+        }
+    }
+}
+
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+
+fn install_handler() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        // SAFETY: the structures are plain data, zero is a valid value of each field. The handler
+        // does only what a handler may do (see there).
+        unsafe {
+            let mut previous = std::mem::zeroed::<libc::sigaction>();
+            libc::sigaction(libc::SIGSEGV, std::ptr::null(), &mut previous);
+            // Known before our handler can run.
+            let _ = PREVIOUS.set(previous);
+            let mut action = std::mem::zeroed::<libc::sigaction>();
+            action.sa_sigaction = on_sigsegv as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut());
+        }
+    });
+}
+
+/// What each thread (by its number, collisions do no harm) last had tried again.
+static TRIED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
+
+/// Async-signal-safe: atomics and the system calls gettid and sched_yield, without errno.
+extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes valid pointers to a handler with SA_SIGINFO.
+    let (address, refused) =
+        unsafe { ((*info).si_addr() as usize, is_refused_store(info, context)) };
+    let holds = |slot: &&Slot| {
+        slot.start.load(Ordering::Acquire) <= address && address < slot.end.load(Ordering::Acquire)
+    };
+    if refused && let Some(slot) = slots().find(holds) {
+        let mut generation = slot.generation.load(Ordering::SeqCst);
+        while !generation.is_multiple_of(2) {
+            rustix::thread::sched_yield();
+            generation = slot.generation.load(Ordering::SeqCst);
+        }
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u64;
+        let key = (address as u64 ^ thread.rotate_left(40) ^ generation.rotate_left(20)) | 1 << 63;
+        if TRIED[thread as usize % TRIED.len()].swap(key, Ordering::Relaxed) != key {
+            return;
+        }
+    }
+    // SAFETY: the arguments are those the kernel gave us.
+    unsafe { pass_on(signal, info, context) }
+}
+
+/// True for a store that the protection of an existing mapping refused.
+///
+/// # Safety
+/// The pointers are those the kernel gave to the handler of SIGSEGV.
+unsafe fn is_refused_store(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
+    /// `SEGV_ACCERR`.
+    const ACCESS_ERROR: c_int = 2;
+    // SAFETY: see the function's contract.
+    if unsafe { (*info).si_code } != ACCESS_ERROR {
+        return false;
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        const STORE: i64 = 1 << 1;
+        let context = context.cast::<libc::ucontext_t>();
+        // SAFETY: see the function's contract; REG_ERR is the page fault's error code.
+        unsafe { (*context).uc_mcontext.gregs[libc::REG_ERR as usize] & STORE != 0 }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = context;
+        true
+    }
+}
+
+/// Does what would have been done without us.
+///
+/// # Safety
+/// The pointers are those the kernel gave to the handler of SIGSEGV.
+unsafe fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let Some(previous) = PREVIOUS.get() else { std::process::abort() };
+    match previous.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // SAFETY: restores the default action; a fault comes again when we return, a signal
+            // that was sent is raised again.
+            unsafe {
+                let mut default = std::mem::zeroed::<libc::sigaction>();
+                default.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(signal, &default, std::ptr::null_mut());
+                if (*info).si_code <= 0 {
+                    libc::raise(signal);
+                }
+            }
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: with SA_SIGINFO this is a function of three arguments.
+            unsafe {
+                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                    std::mem::transmute(handler);
+                handler(signal, info, context);
+            }
+        }
+        handler => {
+            // SAFETY: without SA_SIGINFO this is a function of one argument.
+            unsafe {
+                let handler: extern "C" fn(c_int) = std::mem::transmute(handler);
+                handler(signal);
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Unmapping: for the DAX layer, to make room, and before something else is installed.
+
+use std::sync::atomic::Ordering;
+
+use limpid_dax::PageRange;
+use rustix::io::Errno;
+
+use crate::map::{LinuxMap, State};
+use crate::mm::fatal;
+use crate::segments::Shown;
+use crate::uffd::Report;
+
+impl LinuxMap {
+    pub(crate) fn unmap_pages(&self, pages: PageRange) {
+        let pages = pages.intersect(self.pages);
+        if pages.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        self.clear(&mut state, pages);
+        self.recount(&mut state);
+        self.engine.counters.unmaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Removes whatever `pages` show, private copies included: for bytes that are cut off the
+    /// file, as truncate does it in the kernel.
+    pub fn discard(&self, pages: PageRange) {
+        let pages = pages.intersect(self.pages);
+        if pages.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        self.empty(&mut state, pages);
+        self.recount(&mut state);
+        self.engine.counters.unmaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ranges that cost kernel mappings and could be given up, with their age.
+    pub(crate) fn evictable(&self) -> Vec<(u64, PageRange)> {
+        if self.private { Vec::new() } else { self.lock().segments.evictable() }
+    }
+
+    /// Unmaps `pages` such that they cost no kernel mapping of their own any more.
+    pub(crate) fn evict(&self, pages: PageRange) {
+        let mut state = self.lock();
+        self.empty(&mut state, pages);
+        self.recount(&mut state);
+    }
+
+    /// Makes `pages` empty, private copies aside. Ends the process where the system refuses.
+    pub(crate) fn clear(&self, state: &mut State, pages: PageRange) {
+        let result = if self.private {
+            self.clear_private(state, pages)
+        } else {
+            self.clear_shared(state, pages)
+        };
+        if let Err(errno) = result {
+            fatal("unmapping a range", errno);
+        }
+    }
+
+    /// One step over all storage, then the zero pages on either side of it.
+    fn clear_shared(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
+        if let Some(storage) = state.segments.hull(pages, Shown::is_storage) {
+            self.empty(state, storage);
+        }
+        // Dropping the pages of what is registered makes the next access fault. What was not
+        // registered shows its zeroes a moment longer, and then faults as well.
+        let zero = |shown| shown == Shown::ZeroReadOnly;
+        if let Some(zeroes) = state.segments.hull(pages, zero) {
+            self.engine.uffd.register(&self.region, self.span(zeroes), Report::Missing)?;
+        }
+        let filled = |shown| !matches!(shown, Shown::Empty { .. });
+        if let Some(filled) = state.segments.hull(pages, filled) {
+            self.region.drop_pages(self.span(filled))?;
+            self.mark_dropped(state, filled);
+        }
+        Ok(())
+    }
+
+    fn clear_private(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
+        let frozen = self.freeze(state, pages);
+        for run in self.without_copies(state, pages)? {
+            self.clear_shared(state, run)?;
+        }
+        self.thaw(state, frozen);
+        Ok(())
+    }
+
+    /// Makes `pages` empty whatever they show, in one step.
+    fn empty(&self, state: &mut State, pages: PageRange) {
+        self.remember(state, pages);
+        self.engine.stage.empty(&self.region, self.span(pages), self.writable);
+        state.segments.set(pages, Shown::Empty { island: 0 }, 0);
+    }
+
+    /// The pages of anonymous memory were dropped in place: what the kernel kept apart it still
+    /// keeps apart.
+    fn mark_dropped(&self, state: &mut State, pages: PageRange) {
+        for (part, shown) in state.segments.parts(pages) {
+            let island = match shown {
+                Shown::Zero { island } | Shown::Empty { island } => island,
+                Shown::ZeroReadOnly | Shown::Poison => 0,
+                Shown::Storage { .. } => unreachable!("storage was replaced before"),
+            };
+            state.segments.set(part, Shown::Empty { island }, island);
+        }
+    }
+}
