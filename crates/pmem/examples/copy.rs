@@ -12,7 +12,8 @@ use std::time::Instant;
 use limpid_pmem::{Media, Medium, OpenOptions, Persist};
 
 const SPAN: u64 = 128 << 20;
-const SIZES: [usize; 10] = [64, 128, 256, 512, 1024, 4096, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
+const SIZES: [usize; 11] =
+    [64, 128, 256, 512, 1024, 4096, 16 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = OpenOptions { populate: true, ..OpenOptions::default() };

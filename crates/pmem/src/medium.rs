@@ -10,7 +10,7 @@ use rustix::mm::{MapFlags, MsyncFlags, msync};
 use crate::arch;
 use crate::mapping::Mapping;
 use crate::media::{Durability, Media, MediaError, Persist};
-use crate::region::Region;
+use crate::region::{Mode, Region};
 
 /// What a medium is, as the kernel told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,11 +88,14 @@ impl Parts {
 
 impl Medium {
     pub(crate) fn assemble(parts: Parts, fd: OwnedFd, mapping: Mapping) -> Medium {
-        let write_through = parts.durability() == Durability::Power;
+        let mode = Mode {
+            writable: parts.writable,
+            write_through: parts.durability() == Durability::Power,
+            huge: parts.huge,
+        };
         // SAFETY: the mapping covers `len` bytes with this protection, and lives as long as the
         // region, since both are fields of one value and the mapping is never replaced.
-        let region =
-            unsafe { Region::new(mapping.base(), parts.len, parts.writable, write_through) };
+        let region = unsafe { Region::new(mapping.base(), parts.len, mode) };
         Medium { region, parts, fd, _mapping: mapping }
     }
 

