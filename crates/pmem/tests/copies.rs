@@ -138,6 +138,32 @@ fn ranges_outside_are_refused() {
     }
 }
 
+/// Stores of 4 MiB and more go round the caches where there are huge pages; other threads must see
+/// them at once all the same.
+#[test]
+fn large_stores_are_seen_by_other_threads() {
+    let medium = Medium::memory(16 << 20, &OpenOptions::default()).unwrap();
+    let bytes: Vec<u8> = (0..5_000_001_u32).map(|i| (i % 253) as u8 + 1).collect();
+    let mut expected = vec![0; 12 << 20];
+    for at in [0, 1, 64, 4095] {
+        medium.write(at, &bytes, Persist::No).unwrap();
+        expected[at as usize..][..bytes.len()].copy_from_slice(&bytes);
+        medium.zero(at + 100..at + 4_500_077, Persist::No).unwrap();
+        expected[at as usize..][100..4_500_077].fill(0);
+        medium.copy(at, 6 << 20, bytes.len() as u64, Persist::No).unwrap();
+        expected.copy_within(at as usize..at as usize + bytes.len(), 6 << 20);
+        let found = std::thread::scope(|scope| {
+            let read = || {
+                let mut found = vec![0; expected.len()];
+                medium.read(0, &mut found).unwrap();
+                found
+            };
+            scope.spawn(read).join().unwrap()
+        });
+        assert!(found == expected, "at {at}");
+    }
+}
+
 #[test]
 fn words_never_tear() {
     let media = Medium::memory(4096, &OpenOptions::default()).unwrap();

@@ -207,3 +207,98 @@ pub(crate) fn fence() {
     // free of memory effects, the compiler moves no access across it either.
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
 }
+
+#[cfg(test)]
+mod tests {
+    //! Every routine this processor can execute, not only those that `Cpu::detect` picks.
+
+    use std::os::fd::AsFd;
+
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use rustix::mm::MapFlags;
+
+    use super::*;
+    use crate::mapping::Mapping;
+
+    fn copy_routines() -> Vec<(&'static str, CopyRoutine)> {
+        let mut routines: Vec<(&'static str, CopyRoutine)> =
+            vec![("sse", limpid_pmem_copy_sse), ("rep", limpid_pmem_copy_rep)];
+        for (name, there, routine) in [
+            ("avx", is_x86_feature_detected!("avx"), limpid_pmem_copy_avx as CopyRoutine),
+            ("avx512", is_x86_feature_detected!("avx512f"), limpid_pmem_copy_avx512),
+        ] {
+            if there {
+                routines.push((name, routine));
+            } else {
+                eprintln!("skipped: this processor has no {name}");
+            }
+        }
+        routines
+    }
+
+    #[test]
+    fn copies_copy_exactly() {
+        let source: Vec<u8> = (0..1200_u32).map(|i| (i % 251) as u8 + 1).collect();
+        for (name, routine) in copy_routines() {
+            for len in 0..1000 {
+                for (from, to) in [(0, 0), (1, 63), (63, 1), (17, 40)] {
+                    let mut target = vec![0; 1200];
+                    let mut expected = target.clone();
+                    expected[to..to + len].copy_from_slice(&source[from..from + len]);
+                    // SAFETY: both ranges lie in their vectors.
+                    let copied = unsafe {
+                        done(routine(target.as_mut_ptr().add(to), source.as_ptr().add(from), len))
+                    };
+                    assert_eq!(copied, Ok(()));
+                    assert!(target == expected, "{name}: {len} bytes from {from} to {to}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_of_zeroing_zero_exactly() {
+        type Zero = unsafe extern "C" fn(*mut u8, usize) -> Returned;
+        for zero in [limpid_pmem_zero_sse as Zero, limpid_pmem_zero_rep] {
+            for len in 0..600 {
+                for at in [0, 1, 15, 16, 33, 63] {
+                    let mut target = [1; 700];
+                    let mut expected = target;
+                    expected[at..at + len].fill(0);
+                    // SAFETY: the range lies in the array.
+                    assert_eq!(done(unsafe { zero(target.as_mut_ptr().add(at), len) }), Ok(()));
+                    assert!(target == expected, "{len} bytes at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_routine_lands() {
+        crate::sigbus::install();
+        let file = memfd_create("one page", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 4096).unwrap();
+        let map = Mapping::new(file.as_fd(), 8192, 4096, true, MapFlags::SHARED).unwrap();
+        let lost = map.base().wrapping_add(4096);
+        let mut other = [0_u8; 4096];
+        for (name, routine) in copy_routines() {
+            for len in [1, 2, 4, 8, 16, 31, 63, 64, 100, 128, 256, 600, 2000] {
+                for before in [0, len / 2, len - 1] {
+                    let at = lost.wrapping_sub(before);
+                    // SAFETY: both ranges are mapped; the second page raises SIGBUS.
+                    let into = unsafe { done(routine(at, other.as_ptr(), len)) };
+                    // SAFETY: as above.
+                    let from = unsafe { done(routine(other.as_mut_ptr(), at, len)) };
+                    let fault = Err(Fault { address: lost as usize });
+                    assert_eq!((into, from), (fault, fault), "{name}: {before} of {len} bytes");
+                }
+            }
+        }
+        let lines = [limpid_pmem_clflush as LineRoutine, Cpu::detect().lines];
+        for routine in lines {
+            // SAFETY: the line is mapped; it raises SIGBUS.
+            let flushed = unsafe { done(routine(lost, 1)) };
+            assert_eq!(flushed, Err(Fault { address: lost as usize }));
+        }
+    }
+}
