@@ -9,8 +9,8 @@ use crate::media::{MediaError, Persist};
 /// A run of memory that holds a whole medium; device offset 0 is its first byte.
 ///
 /// Invariant, promised to [`Region::new`]: `base .. base + len` stays mapped, readable, and
-/// writable if the mode says so, as long as the region lives. Every raw access below rests on it, and on
-/// [`Region::at`] having checked the offsets.
+/// writable if the mode says so, as long as the region lives. Every raw access below rests on it,
+/// and on [`Region::at`] having checked the offsets.
 #[derive(Debug)]
 pub(crate) struct Region {
     base: *mut u8,
