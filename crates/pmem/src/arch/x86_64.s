@@ -93,7 +93,7 @@ LIMPID_ROUTINE \name
     ret
 .endm
 
-.macro LIMPID_NOP
+.macro LP_NOP
 .endm
 
 # The AVX routine has a range of its own: leaving it needs vzeroupper.
@@ -105,9 +105,9 @@ LIMPID_LABEL limpid_pmem_avx_landing
     ret
 
 LIMPID_LABEL limpid_pmem_guard_start
-LIMPID_COPY limpid_pmem_copy_sse, 16, movdqu, movdqa, xmm0, xmm1, xmm2, xmm3, LIMPID_NOP
+LIMPID_COPY limpid_pmem_copy_sse, 16, movdqu, movdqa, xmm0, xmm1, xmm2, xmm3, LP_NOP
 # Registers 16 to 31 need no vzeroupper.
-LIMPID_COPY limpid_pmem_copy_avx512, 64, vmovdqu64, vmovdqa64, zmm16, zmm17, zmm18, zmm19, LIMPID_NOP
+LIMPID_COPY limpid_pmem_copy_avx512, 64, vmovdqu64, vmovdqa64, zmm16, zmm17, zmm18, zmm19, LP_NOP
 
 # Copies of 0 to 63 bytes, from the routines above only.
     .p2align 6
@@ -279,7 +279,7 @@ LIMPID_LABEL limpid_pmem_landing
 
 .purgem LIMPID_LINES
 .purgem LIMPID_COPY
-.purgem LIMPID_NOP
+.purgem LP_NOP
 .purgem LIMPID_LABEL
 .purgem LIMPID_ROUTINE
 .popsection
