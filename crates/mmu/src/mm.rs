@@ -53,26 +53,46 @@ impl Region {
     /// Reserves `len` bytes of anonymous memory whose address is congruent to `residue` modulo
     /// 2 MiB: huge pages wanted, not inherited by fork, no memory committed.
     pub fn reserve(len: usize, residue: usize, writable: bool) -> Result<Region, Errno> {
+        let (region, head, tail) = Region::reserve_guarded(len, residue, writable)?;
+        // SAFETY: the guards are parts of the fresh mapping outside the region, used by nobody.
+        unsafe {
+            mm::munmap(head.ptr(), head.len)?;
+            mm::munmap(tail.ptr(), tail.len)?;
+        }
+        Ok(region)
+    }
+
+    /// As `reserve`, with inaccessible memory on either side, which is returned: the kernel never
+    /// merges the region with a neighbour as long as that stays.
+    ///
+    /// The region is made inside of it, since a mapping that is born next to one of the program's
+    /// heaps could merge with it, inherit its `anon_vma`, and then what is moved out of it would
+    /// not merge where it arrives.
+    pub fn reserve_guarded(
+        len: usize,
+        residue: usize,
+        writable: bool,
+    ) -> Result<(Region, Span, Span), Errno> {
         assert!(len.is_multiple_of(PAGE) && residue.is_multiple_of(PAGE) && residue < HUGE);
-        let padded = len.checked_add(HUGE).ok_or(Errno::NOMEM)?;
+        let padded = len.checked_add(2 * HUGE).ok_or(Errno::NOMEM)?;
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe {
-            mm::mmap_anonymous(null_mut(), padded, prot(writable), anonymous())? as usize
+            mm::mmap_anonymous(null_mut(), padded, ProtFlags::empty(), anonymous())? as usize
         };
-        let shift = (residue + HUGE - base % HUGE) % HUGE;
-        let region = Region { span: Span { start: base + shift, len } };
-        let (head, tail) = (shift, HUGE - shift);
-        // SAFETY: head and tail are parts of the fresh mapping outside the region, used by nobody.
-        unsafe {
-            if head > 0 {
-                mm::munmap(base as *mut c_void, head)?;
-            }
-            if tail > 0 {
-                mm::munmap(region.span.end() as *mut c_void, tail)?;
-            }
+        let mut shift = (residue + HUGE - base % HUGE) % HUGE;
+        if shift == 0 {
+            shift = HUGE;
         }
-        region.advise_as_ours(region.span)?;
-        Ok(region)
+        let region = Region { span: Span { start: base + shift, len } };
+        if let Err(errno) = region.renew(region.span, writable) {
+            // All of the fresh mapping goes back, the region in it included.
+            drop(Region { span: Span { start: base, len: padded } });
+            std::mem::forget(region);
+            return Err(errno);
+        }
+        let head = Span { start: base, len: shift };
+        let tail = Span { start: region.span.end(), len: 2 * HUGE - shift };
+        Ok((region, head, tail))
     }
 
     pub fn span(&self) -> Span {

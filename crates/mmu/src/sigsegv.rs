@@ -135,7 +135,8 @@ extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mu
     let (address, refused) =
         unsafe { ((*info).si_addr() as usize, is_refused_store(info, context)) };
     let holds = |slot: &&Slot| {
-        slot.start.load(Ordering::Acquire) <= address && address < slot.end.load(Ordering::Acquire)
+        let start = slot.start.load(Ordering::Acquire);
+        start != 0 && start <= address && address < slot.end.load(Ordering::Acquire)
     };
     if refused && let Some(slot) = slots().find(holds) {
         let mut generation = slot.generation.load(Ordering::SeqCst);
@@ -144,13 +145,19 @@ extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mu
             generation = slot.generation.load(Ordering::SeqCst);
         }
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u64;
-        let key = (address as u64 ^ thread.rotate_left(40) ^ generation.rotate_left(20)) | 1 << 63;
+        let key = mix(mix(mix(thread) ^ address as u64) ^ generation);
         if TRIED[thread as usize % TRIED.len()].swap(key, Ordering::Relaxed) != key {
             return;
         }
     }
     // SAFETY: the arguments are those the kernel gave us.
     unsafe { pass_on(signal, info, context) }
+}
+
+/// Mixes the bits of a word, so that keys made of different words do not meet.
+fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
 /// True for a store that the protection of an existing mapping refused.

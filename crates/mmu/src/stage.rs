@@ -33,7 +33,8 @@ pub(crate) struct Stage {
 impl Stage {
     pub fn new(uffd: &Uffd) -> Result<Stage, EngineError> {
         let template = |writable| -> Result<Region, Errno> {
-            let region = Region::reserve(TEMPLATE_LEN, 0, writable)?;
+            // The guards stay: a template that merged with a map would be touched with it.
+            let (region, _, _) = Region::reserve_guarded(TEMPLATE_LEN, 0, writable)?;
             uffd.register(&region, region.span(), report_for(writable))?;
             Ok(region)
         };

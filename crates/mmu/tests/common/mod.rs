@@ -124,6 +124,8 @@ impl TestFile {
         let mut bytes = vec![0; UNIT as usize];
         rustix::io::pread(&self.pool, &mut bytes, old).expect("pread");
         rustix::io::pwrite(&self.pool, &bytes, new).expect("pwrite");
+        // A hole that gets this place next shall not show what was here.
+        rustix::io::pwrite(&self.pool, &vec![0; UNIT as usize], old).expect("pwrite");
         inner.blocks.insert(unit, new);
         inner.free.push(old);
     }
@@ -183,7 +185,7 @@ impl TestFile {
 
 impl Inner {
     fn allocate(&mut self) -> u64 {
-        // Storage that was freed is given out again only with its old contents overwritten.
+        // What was freed holds zeroes.
         self.free.pop().unwrap_or_else(|| {
             self.next += UNIT;
             self.next - UNIT
