@@ -1,0 +1,235 @@
+//! The journal: lanes of two slots, one transaction per slot, two fences per transaction.
+//!
+//! A transaction is committed when its record is whole: the record's checksum tells. It is then
+//! applied in place. So that nothing has to be written to retire a record, each record carries a
+//! *floor*: every transaction with a smaller number had been applied and fenced when this one
+//! took its number. Recovery takes the largest floor it finds (in records, or in the floor word)
+//! and replays the records from there on, in the order of their numbers.
+//!
+//! Why this is right:
+//!
+//! 1. *Order.* The locks of everything a transaction changes are held from its first look until
+//!    it is applied and fenced, and its number is taken while they are held. Of two transactions
+//!    that change the same granule, the second has the larger number, and a durable record only
+//!    when the first has been applied: replay in order of numbers ends in the last one's state.
+//! 2. *Nothing needed is overwritten.* The slot of record N is used again only when a durable
+//!    record (the other slot of the lane) or the floor word has a floor above N. That evidence
+//!    itself disappears only when later evidence, which is larger, is durable. So recovery's
+//!    floor is above N, and every record from the floor on is still there.
+//! 3. *Nothing needless does harm.* A record from the floor on may have been applied already, or
+//!    even be followed by applied ones; all those are replayed too, and by 1 the last one wins.
+//! 4. *Reused nodes.* A block that held a tree node may hold file data after it was freed, and
+//!    data is not journaled. The freeing record says so (revoke), and recovery leaves granules of
+//!    that block in earlier records alone. The freeing record is itself from the floor on
+//!    whenever an earlier one is.
+//! 5. *Bits.* Changes of bitmaps are recorded as runs of bits to set or clear; replaying all runs
+//!    from the floor on in order gives each bit its last value, and the bitmap's checksum, which
+//!    is in the descriptor's granule, matches again.
+//!
+//! The lock of a lane is a leaf but for the sequence and the usage locks: see `locks`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use limpid_pmem::{Media, Persist};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::anchor::FLOOR_AT;
+use crate::error::{FsError, Result};
+use crate::layout::{BLOCK, JOURNAL, LANES, SLOT_BLOCKS, SLOTS};
+use crate::seal;
+
+/// Bytes of a slot.
+pub(crate) const SLOT_BYTES: usize = (SLOT_BLOCKS * BLOCK) as usize;
+/// Bytes of a record's header.
+pub(crate) const HEADER: usize = 64;
+const MAGIC: u64 = u64::from_le_bytes(*b"LIMPIDTX");
+
+/// Device offset of a slot.
+pub(crate) fn slot_at(lane: usize, slot: usize) -> u64 {
+    (JOURNAL + (lane as u64 * SLOTS + slot as u64) * SLOT_BLOCKS) * BLOCK
+}
+
+/// The header of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub seq: u64,
+    pub floor: u64,
+    /// Bytes of entries after the header.
+    pub len: usize,
+}
+
+impl Header {
+    /// Completes a record whose entries follow [`HEADER`] free bytes.
+    fn write(seq: u64, floor: u64, record: &mut [u8], salt: u32) {
+        let len = (record.len() - HEADER) as u32;
+        record[..HEADER].fill(0);
+        record[0..8].copy_from_slice(&MAGIC.to_le_bytes());
+        record[8..16].copy_from_slice(&seq.to_le_bytes());
+        record[16..24].copy_from_slice(&floor.to_le_bytes());
+        record[24..28].copy_from_slice(&len.to_le_bytes());
+        let crc = crc32c::crc32c_append(salt, record);
+        record[28..32].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// True if a record may begin with these bytes; saves reading the whole slot.
+    pub fn looks_like_one(head: &[u8]) -> bool {
+        head.starts_with(&MAGIC.to_le_bytes())
+    }
+
+    /// The header of the record in `slot`, if there is a whole one.
+    pub fn read(slot: &mut [u8], salt: u32) -> Option<Header> {
+        let word = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().expect("8 bytes"));
+        let half = |at: usize| u32::from_le_bytes(slot[at..at + 4].try_into().expect("4 bytes"));
+        let (len, crc) = (half(24) as usize, half(28));
+        let header = Header { seq: word(8), floor: word(16), len };
+        if word(0) != MAGIC || len > slot.len() - HEADER || header.floor > header.seq {
+            return None;
+        }
+        slot[28..32].fill(0);
+        (crc32c::crc32c_append(salt, &slot[..HEADER + len]) == crc).then_some(header)
+    }
+}
+
+/// What a lane's two slots hold.
+#[derive(Default)]
+struct Lane {
+    /// Number and floor of the record in each slot; zeroes for none that matters.
+    slots: [(u64, u64); 2],
+    next: usize,
+}
+
+/// Numbers in use.
+struct Sequence {
+    next: u64,
+    /// Number of the transaction each lane is busy with.
+    active: [Option<u64>; LANES as usize],
+}
+
+impl Sequence {
+    /// Every transaction below was applied and fenced.
+    fn floor(&self) -> u64 {
+        self.active.iter().flatten().copied().min().unwrap_or(self.next)
+    }
+}
+
+/// The journal of an open pool.
+pub(crate) struct Journal {
+    salt: u32,
+    lanes: [Mutex<Lane>; LANES as usize],
+    sequence: Mutex<Sequence>,
+    /// The floor word on the medium.
+    durable_floor: Mutex<u64>,
+    stopped: AtomicBool,
+}
+
+/// A committed record that is not applied yet. Dropping it without [`Journal::finish`] keeps
+/// the floor below its number for ever, so the next recovery replays it.
+pub(crate) struct Committed<'a> {
+    lane: MutexGuard<'a, Lane>,
+    index: usize,
+}
+
+impl Journal {
+    /// A journal whose records below `next` do not matter any more; the floor word says so.
+    pub fn new(salt: u32, next: u64) -> Journal {
+        Journal {
+            salt,
+            lanes: Default::default(),
+            sequence: Mutex::new(Sequence { next, active: [None; LANES as usize] }),
+            durable_floor: Mutex::new(next),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Writes a record and makes it durable: the transaction is committed when this returns.
+    /// `record` starts with [`HEADER`] bytes of room for the header. One fence.
+    pub fn commit(&self, media: &dyn Media, record: &mut [u8]) -> Result<Committed<'_>> {
+        assert!(record.len() <= SLOT_BYTES, "the transaction bounds its record");
+        if self.is_stopped() {
+            return Err(FsError::Stopped);
+        }
+        let (index, mut lane) = self.free_lane(media)?;
+        let (seq, floor) = {
+            let mut sequence = self.sequence.lock();
+            let seq = sequence.next;
+            sequence.next += 1;
+            let floor = sequence.floor().min(seq);
+            sequence.active[index] = Some(seq);
+            (seq, floor)
+        };
+        Header::write(seq, floor, record, self.salt);
+        let slot = lane.next;
+        media.write(slot_at(index, slot), record, Persist::Yes)?;
+        media.fence();
+        lane.slots[slot] = (seq, floor);
+        lane.next = 1 - slot;
+        Ok(Committed { lane, index })
+    }
+
+    /// Retires a committed record that has been applied. The caller's stores are on their way
+    /// to the medium; this fences them.
+    pub fn finish(&self, media: &dyn Media, committed: Committed<'_>) {
+        media.fence();
+        self.sequence.lock().active[committed.index] = None;
+        drop(committed.lane);
+    }
+
+    /// A lane whose next slot may be overwritten (see 2 above).
+    fn free_lane(&self, media: &dyn Media) -> Result<(usize, MutexGuard<'_, Lane>)> {
+        let first = crate::thread::index() % self.lanes.len();
+        let known = *self.durable_floor.lock();
+        for step in 0..self.lanes.len() {
+            let index = (first + step) % self.lanes.len();
+            if let Some(lane) = self.lanes[index].try_lock() {
+                let evidence = lane.slots[1 - lane.next].1.max(known);
+                if evidence > lane.slots[lane.next].0 {
+                    return Ok((index, lane));
+                }
+            }
+        }
+        // All lanes are busy, or wait for an old transaction of another thread. That one holds
+        // all it needs, so it ends; then the floor word can say so.
+        let lane = self.lanes[first].lock();
+        let old = lane.slots[lane.next].0;
+        loop {
+            let floor = self.sequence.lock().floor();
+            if floor > old {
+                self.raise_floor(media, floor)?;
+                return Ok((first, lane));
+            }
+            if self.is_stopped() {
+                return Err(FsError::Stopped);
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Makes the floor word durable, so that no record below `floor` is replayed.
+    fn raise_floor(&self, media: &dyn Media, floor: u64) -> Result<()> {
+        let mut durable = self.durable_floor.lock();
+        if floor > *durable {
+            media.store_u64(FLOOR_AT, seal::seal_word(floor, self.salt))?;
+            media.flush(FLOOR_AT..FLOOR_AT + 8);
+            media.fence();
+            *durable = floor;
+        }
+        Ok(())
+    }
+
+    /// Retires all records for good. No transaction is running.
+    pub fn retire(&self, media: &dyn Media) -> Result<()> {
+        let floor = self.sequence.lock().floor();
+        self.raise_floor(media, floor)
+    }
+
+    /// Takes no more transactions: one could not be finished, so the floor cannot rise again.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// True after [`stop`](Journal::stop).
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,333 @@
+//! The 4 KiB node of a tree: cells of a key and a value, in the order of their keys.
+//!
+//! A slot array grows up from the header, cells grow down from the end of the block:
+//!
+//! | header 32 | slot 0 | slot 1 | … free … | cell | cell | cell |
+//!
+//! A slot is the offset of its cell (u16); a cell is key (u64), length (u16), value. A removed
+//! cell leaves a gap, which is closed when the room is needed.
+
+use crate::error::{Result, What, corrupt};
+use crate::layout::{BLOCK_LEN, GRANULE};
+use crate::seal;
+
+/// Bytes of a node.
+pub(crate) type Bytes = [u8; BLOCK_LEN];
+
+const MAGIC: u16 = u16::from_le_bytes(*b"LN");
+const HEADER: usize = 32;
+const CRC: usize = 0;
+const LEVEL: usize = 6;
+const COUNT: usize = 24;
+const HEAP: usize = 26;
+const LIVE: usize = 28;
+const CELL_HEADER: usize = 10;
+
+/// Room for slots and cells.
+pub(crate) const CAPACITY: usize = BLOCK_LEN - HEADER;
+/// Longest value: three cells and their slots fit, so that a split always succeeds.
+pub(crate) const MAX_VALUE: usize = CAPACITY / 3 - CELL_HEADER - 2;
+
+fn u16_at(bytes: &Bytes, at: usize) -> usize {
+    usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
+fn u64_at(bytes: &Bytes, at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}
+
+/// What a node must be: whose, where, and how far above the leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub owner: u64,
+    pub block: u64,
+    pub level: u32,
+}
+
+impl Expected {
+    fn corrupt<T>(&self, why: &'static str) -> Result<T> {
+        corrupt(What::Node, self.block * BLOCK_LEN as u64, why)
+    }
+}
+
+/// Checks a node read from the medium wholly: afterwards no accessor can go wrong.
+pub(crate) fn verify(bytes: &Bytes, expected: Expected) -> Result<()> {
+    if !seal::sealed(bytes, CRC) {
+        return expected.corrupt("its checksum does not match");
+    }
+    check_identity(bytes, expected)?;
+    let (count, heap) = (u16_at(bytes, COUNT), u16_at(bytes, HEAP));
+    if count == 0 || heap > BLOCK_LEN || HEADER + 2 * count > heap {
+        return expected.corrupt("impossible numbers of cells");
+    }
+    let (mut last, mut live) = (None, 0);
+    for index in 0..count {
+        let at = u16_at(bytes, HEADER + 2 * index);
+        if at < heap || at + CELL_HEADER > BLOCK_LEN {
+            return expected.corrupt("a slot points outside the cells");
+        }
+        let len = u16_at(bytes, at + 8);
+        if len > MAX_VALUE || at + CELL_HEADER + len > BLOCK_LEN {
+            return expected.corrupt("a cell is too long");
+        }
+        if expected.level > 0 && len != 8 {
+            return expected.corrupt("a child pointer of wrong length");
+        }
+        let key = u64_at(bytes, at);
+        if last.is_some_and(|last| last >= key) {
+            return expected.corrupt("its keys are out of order");
+        }
+        last = Some(key);
+        live += CELL_HEADER + len;
+    }
+    if live != u16_at(bytes, LIVE) || live > BLOCK_LEN - heap {
+        return expected.corrupt("impossible lengths of cells");
+    }
+    Ok(())
+}
+
+/// The cheap part of [`verify`], done at each visit.
+pub(crate) fn check_identity(bytes: &Bytes, expected: Expected) -> Result<()> {
+    if u16_at(bytes, 4) != usize::from(MAGIC)
+        || u64_at(bytes, 8) != expected.owner
+        || u64_at(bytes, 16) != expected.block
+        || u32::from(bytes[LEVEL]) != expected.level
+    {
+        return expected.corrupt("the node of another tree or place");
+    }
+    Ok(())
+}
+
+/// A node to look at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a>(pub &'a Bytes);
+
+impl<'a> View<'a> {
+    pub fn count(self) -> usize {
+        u16_at(self.0, COUNT)
+    }
+
+    pub fn key(self, index: usize) -> u64 {
+        u64_at(self.0, u16_at(self.0, HEADER + 2 * index))
+    }
+
+    pub fn value(self, index: usize) -> &'a [u8] {
+        let at = u16_at(self.0, HEADER + 2 * index);
+        let len = u16_at(self.0, at + 8);
+        &self.0[at + CELL_HEADER..at + CELL_HEADER + len]
+    }
+
+    /// The child block of an inner node's cell.
+    pub fn child(self, index: usize) -> u64 {
+        u64::from_le_bytes(self.value(index).try_into().expect("a child pointer has 8 bytes"))
+    }
+
+    /// Index of `key`, or of the place where it belongs.
+    pub fn search(self, key: u64) -> core::result::Result<usize, usize> {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.key(middle).cmp(&key) {
+                core::cmp::Ordering::Less => low = middle + 1,
+                core::cmp::Ordering::Greater => high = middle,
+                core::cmp::Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    /// Index of the child under which `key` belongs: the last whose key is not larger. The key
+    /// of the first child counts as smaller than all.
+    pub fn child_index(self, key: u64) -> usize {
+        match self.search(key) {
+            Ok(index) => index,
+            Err(index) => index.saturating_sub(1),
+        }
+    }
+
+    /// Bytes used by cells and slots.
+    pub fn used(self) -> usize {
+        u16_at(self.0, LIVE) + 2 * self.count()
+    }
+}
+
+/// A node that is being changed in a transaction, with a bit for each changed granule.
+pub(crate) struct NodeBuf {
+    pub block: u64,
+    pub bytes: Box<Bytes>,
+    pub dirty: u64,
+}
+
+impl NodeBuf {
+    /// An empty node; all of it is dirty.
+    pub fn new(expected: Expected) -> NodeBuf {
+        let mut bytes: Box<Bytes> = Box::new([0; BLOCK_LEN]);
+        bytes[4..6].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[LEVEL] = expected.level as u8;
+        bytes[8..16].copy_from_slice(&expected.owner.to_le_bytes());
+        bytes[16..24].copy_from_slice(&expected.block.to_le_bytes());
+        let mut node = NodeBuf { block: expected.block, bytes, dirty: u64::MAX };
+        node.set_u16(HEAP, BLOCK_LEN);
+        node
+    }
+
+    pub fn view(&self) -> View<'_> {
+        View(&self.bytes)
+    }
+
+    /// Writes the checksum.
+    pub fn seal(&mut self) {
+        seal::seal(&mut self.bytes[..], CRC);
+        self.dirty |= 1;
+    }
+
+    fn mark(&mut self, at: usize, len: usize) {
+        if len > 0 {
+            let (first, last) = (at / GRANULE, (at + len - 1) / GRANULE);
+            self.dirty |= (u64::MAX >> (63 - (last - first))) << first;
+        }
+    }
+
+    fn set_u16(&mut self, at: usize, value: usize) {
+        self.bytes[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+        self.mark(at, 2);
+    }
+
+    /// True if a cell with a value of `len` bytes can be added.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.view().used() + CELL_HEADER + 2 + len <= CAPACITY
+    }
+
+    /// Adds or replaces a cell. False, and nothing changed, if there is no room.
+    pub fn put(&mut self, key: u64, value: &[u8]) -> bool {
+        assert!(value.len() <= MAX_VALUE, "callers bound their values");
+        match self.view().search(key) {
+            Ok(index) if self.view().value(index).len() == value.len() => {
+                let at = u16_at(&self.bytes, HEADER + 2 * index) + CELL_HEADER;
+                self.bytes[at..at + value.len()].copy_from_slice(value);
+                self.mark(at, value.len());
+                true
+            }
+            Ok(index) => {
+                let old = CELL_HEADER + 2 + self.view().value(index).len();
+                let used = self.view().used() - old;
+                if used + CELL_HEADER + 2 + value.len() > CAPACITY {
+                    return false;
+                }
+                self.remove_at(index);
+                self.insert_at(index, key, value);
+                true
+            }
+            Err(index) => {
+                if !self.has_room(value.len()) {
+                    return false;
+                }
+                self.insert_at(index, key, value);
+                true
+            }
+        }
+    }
+
+    /// Adds a cell at `index`; there is room.
+    fn insert_at(&mut self, index: usize, key: u64, value: &[u8]) {
+        let count = self.view().count();
+        let len = CELL_HEADER + value.len();
+        if HEADER + 2 * (count + 1) + len > u16_at(&self.bytes, HEAP) {
+            self.compact();
+        }
+        let at = u16_at(&self.bytes, HEAP) - len;
+        self.bytes[at..at + 8].copy_from_slice(&key.to_le_bytes());
+        self.bytes[at + 8..at + 10].copy_from_slice(&(value.len() as u16).to_le_bytes());
+        self.bytes[at + CELL_HEADER..at + len].copy_from_slice(value);
+        self.mark(at, len);
+        let slot = HEADER + 2 * index;
+        self.bytes.copy_within(slot..HEADER + 2 * count, slot + 2);
+        self.mark(slot, 2 * (count + 1 - index));
+        self.set_u16(slot, at);
+        self.set_u16(COUNT, count + 1);
+        self.set_u16(HEAP, at);
+        self.set_u16(LIVE, u16_at(&self.bytes, LIVE) + len);
+    }
+
+    /// Removes the cell at `index`.
+    pub fn remove_at(&mut self, index: usize) {
+        let count = self.view().count();
+        let at = u16_at(&self.bytes, HEADER + 2 * index);
+        let len = CELL_HEADER + self.view().value(index).len();
+        let slot = HEADER + 2 * index;
+        self.bytes.copy_within(slot + 2..HEADER + 2 * count, slot);
+        self.mark(slot, 2 * (count - index));
+        self.set_u16(COUNT, count - 1);
+        self.set_u16(LIVE, u16_at(&self.bytes, LIVE) - len);
+        if at == u16_at(&self.bytes, HEAP) {
+            self.set_u16(HEAP, at + len);
+        }
+    }
+
+    /// Gives the cell at `index` another key that keeps the order.
+    pub fn set_key(&mut self, index: usize, key: u64) {
+        let at = u16_at(&self.bytes, HEADER + 2 * index);
+        self.bytes[at..at + 8].copy_from_slice(&key.to_le_bytes());
+        self.mark(at, 8);
+    }
+
+    /// Closes the gaps between the cells.
+    fn compact(&mut self) {
+        let old = self.bytes.clone();
+        let mut heap = BLOCK_LEN;
+        for index in 0..self.view().count() {
+            let at = u16_at(&old, HEADER + 2 * index);
+            let len = CELL_HEADER + u16_at(&old, at + 8);
+            heap -= len;
+            self.bytes[heap..heap + len].copy_from_slice(&old[at..at + len]);
+            self.set_u16(HEADER + 2 * index, heap);
+        }
+        self.set_u16(HEAP, heap);
+        self.mark(heap, BLOCK_LEN - heap);
+    }
+
+    /// Moves the upper cells into `right`, an empty node, such that a new cell of `key` and a
+    /// value of `len` bytes has room in the half it belongs to. Returns the smallest key of the
+    /// right half, which is `key` itself when it is larger than all.
+    pub fn split(&mut self, right: &mut NodeBuf, key: u64, len: usize) -> u64 {
+        let count = self.view().count();
+        let place = self.view().search(key).unwrap_or_else(|place| place);
+        if place == count {
+            // Keys that only grow leave full nodes behind.
+            return key;
+        }
+        let size = |index: usize| CELL_HEADER + 2 + self.view().value(index).len();
+        let total = self.view().used() + CELL_HEADER + 2 + len;
+        let (mut left, mut index) = (0, 0);
+        // `index` counts the old cells that stay; the new one is counted when it is passed.
+        while index < count {
+            if index == place {
+                left += CELL_HEADER + 2 + len;
+            }
+            if left + size(index) > total / 2 && index > 0 {
+                break;
+            }
+            left += size(index);
+            index += 1;
+        }
+        // A split happens only when three cells do not fit, so both halves get some. A new cell
+        // at the seam goes left: it was counted there, and its key is smaller than the separator.
+        let index = index.min(count - 1);
+        let separator = self.view().key(index);
+        for cell in index..count {
+            let (key, value) = (self.view().key(cell), self.view().value(cell));
+            right.insert_at(cell - index, key, value);
+        }
+        for cell in (index..count).rev() {
+            self.remove_at(cell);
+        }
+        separator
+    }
+
+    /// Appends all cells of `right`, whose keys are larger; there is room.
+    pub fn append(&mut self, right: View<'_>) {
+        for index in 0..right.count() {
+            self.insert_at(self.view().count(), right.key(index), right.value(index));
+        }
+    }
+}

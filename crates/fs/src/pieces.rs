@@ -1,0 +1,117 @@
+//! The runs that one operation adds to a file, and the transactions that add them.
+
+use limpid_dax::{Backing, Extent};
+
+use crate::attributes::Timespec;
+use crate::error::Result;
+use crate::extent::Run;
+use crate::inode::{Inode, State};
+use crate::layout::BLOCK;
+use crate::map::{self, Map};
+use crate::tx::Tx;
+
+/// Runs that one operation adds to a file's map; true beside those whose blocks are fresh. Fresh blocks that
+/// did not get into a transaction are given back when this is dropped.
+pub(crate) struct Pieces<'a> {
+    inode: &'a Inode,
+    list: Vec<(Run, bool)>,
+    /// How many belong to a transaction.
+    done: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub fn new(inode: &'a Inode) -> Pieces<'a> {
+        Pieces { inode, list: Vec::new(), done: 0 }
+    }
+
+    /// Adds a run; its blocks are reserved for it if they are `fresh`.
+    pub fn push(&mut self, run: Run, fresh: bool) {
+        self.list.push((run, fresh));
+    }
+
+    /// All runs.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.list.iter().map(|(run, _)| run)
+    }
+
+    /// Takes the pages that are still what they were; the others are lost, and their fresh
+    /// blocks given back. True if any were lost.
+    pub fn collect(&mut self, map: &Map, extents: &[Extent]) -> bool {
+        let mut lost = false;
+        for extent in extents {
+            let (start, end) = (extent.pages.start.0, extent.pages.end.0);
+            let block = |page: u64| extent.device / BLOCK + (page - start);
+            match extent.backing {
+                Backing::Hole | Backing::Mapped => {}
+                Backing::New => {
+                    for run in map::runs_in(map, start, end) {
+                        lost = true;
+                        self.inode.core.space.release(block(run.page), run.len);
+                    }
+                    for (page, len) in map::holes_in(map, start, end) {
+                        let run = Run { page, len, block: block(page), unwritten: false };
+                        self.list.push((run, true));
+                    }
+                }
+                Backing::Unwritten => {
+                    let mut kept = 0;
+                    for run in map::runs_in(map, start, end) {
+                        if run.unwritten && run.block == block(run.page) {
+                            kept += run.len;
+                            self.list.push((Run { unwritten: false, ..run }, false));
+                        }
+                    }
+                    lost |= kept < end - start;
+                }
+            }
+        }
+        lost
+    }
+
+    /// Adds the runs to the map, in one transaction unless they are so many that the journal
+    /// cannot hold them; then a crash between two leaves the first part, as after a shorter
+    /// operation. The file becomes at least `size` bytes long: with the last part, or, if
+    /// `stepwise`, each time as far as the parts reach.
+    pub fn commit(&mut self, state: &mut State, size: Option<u64>, stepwise: bool) -> Result<()> {
+        loop {
+            let mut tx = Tx::new(&self.inode.core);
+            // Bytes written by the caller have to be durable before the commit.
+            tx.fence_first();
+            self.inode.update(state, tx, |tx, meta, map| {
+                let map = map.expect("it is loaded");
+                while let Some((run, fresh)) = self.list.get(self.done).copied() {
+                    if tx.is_full() {
+                        break;
+                    }
+                    self.done += 1;
+                    if fresh {
+                        tx.adopt(run.block, run.len);
+                        meta.add_blocks(run.len as i64);
+                    }
+                    map::edit(tx, meta, map, (run.page, run.end()), &[run])?;
+                }
+                let mut reached = size;
+                if let Some((next, _)) = self.list.get(self.done) {
+                    reached = size.filter(|_| stepwise).map(|size| size.min(next.page * BLOCK));
+                }
+                meta.size = meta.size.max(reached.unwrap_or(0));
+                meta.mtime = Timespec::now();
+                meta.ctime = meta.mtime;
+                Ok(())
+            })?;
+            if self.done == self.list.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Pieces<'_> {
+    fn drop(&mut self) {
+        for (run, fresh) in &self.list[self.done..] {
+            if *fresh {
+                self.inode.core.space.release(run.block, run.len);
+            }
+        }
+    }
+}

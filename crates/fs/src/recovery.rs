@@ -1,0 +1,139 @@
+//! Recovery: what the journal still has to do when a pool is opened.
+//!
+//! It can be interrupted and repeated: the journal is left as it is until everything is applied
+//! and fenced, and only then the floor word retires it.
+
+use std::collections::BTreeMap;
+
+use limpid_pmem::{Media, Persist};
+use rustc_hash::FxHashMap;
+
+use crate::anchor::FLOOR_AT;
+use crate::bits::Bits;
+use crate::entry::{self, Entry};
+use crate::error::{Result, What, corrupt};
+use crate::journal::{HEADER, Header, SLOT_BYTES, slot_at};
+use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, Geometry, LANES, SLOTS};
+use crate::seal;
+
+/// Contents of changed blocks, whole, by block number.
+pub(crate) type Blocks = BTreeMap<u64, Box<[u8; BLOCK_LEN]>>;
+
+/// What recovery found.
+pub(crate) struct Found {
+    /// Transactions to replay.
+    pub replayed: u32,
+    /// Number of the next transaction.
+    pub next: u64,
+    /// The blocks as they are after the replay.
+    pub blocks: Blocks,
+}
+
+/// Reads the journal and computes what the changed blocks become. Changes nothing.
+pub(crate) fn find(media: &dyn Media, geometry: &Geometry, salt: u32) -> Result<Found> {
+    // Without the floor word nobody knows which records are still needed.
+    let Some(mut floor) = seal::open_word(media.load_u64(FLOOR_AT)?, salt) else {
+        return corrupt(What::Anchor, FLOOR_AT, "the floor of the journal is unreadable");
+    };
+    let mut records = BTreeMap::new();
+    for lane in 0..LANES as usize {
+        for slot in 0..SLOTS as usize {
+            let at = slot_at(lane, slot);
+            let mut head = vec![0; HEADER];
+            media.read(at, &mut head)?;
+            if !Header::looks_like_one(&head) {
+                continue;
+            }
+            let mut bytes = vec![0; SLOT_BYTES];
+            media.read(at, &mut bytes)?;
+            if let Some(header) = Header::read(&mut bytes, salt) {
+                floor = floor.max(header.floor);
+                bytes.truncate(HEADER + header.len);
+                records.insert(header.seq, (at, bytes));
+            }
+        }
+    }
+    let next = records.last_key_value().map_or(0, |(seq, _)| seq + 1).max(floor).max(1);
+    let records = records.split_off(&floor);
+    let mut found = Found { replayed: records.len() as u32, next, blocks: Blocks::new() };
+    let mut revoked = FxHashMap::default();
+    for (seq, (at, bytes)) in &records {
+        entry::decode(&bytes[HEADER..], *at, geometry, &mut |entry| {
+            if let Entry::Revoke { block } = entry {
+                revoked.insert(block, *seq);
+            }
+            Ok(())
+        })?;
+    }
+    for (seq, (at, bytes)) in &records {
+        entry::decode(&bytes[HEADER..], *at, geometry, &mut |entry| {
+            replay(media, geometry, entry, &mut found.blocks, &|block| {
+                revoked.get(&block).is_some_and(|by| by >= seq)
+            })
+        })?;
+    }
+    Ok(found)
+}
+
+/// Applies one entry to the blocks in memory.
+fn replay(
+    media: &dyn Media,
+    geometry: &Geometry,
+    entry: Entry<'_>,
+    blocks: &mut Blocks,
+    is_revoked: &dyn Fn(u64) -> bool,
+) -> Result<()> {
+    match entry {
+        Entry::Granules { at, bytes } if !is_revoked(at / BLOCK) => {
+            let block = load(media, blocks, at / BLOCK)?;
+            let start = (at % BLOCK) as usize;
+            block[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+        Entry::Bits { block, len, set } => {
+            let group = geometry.group_of(block);
+            let bitmap = load(media, blocks, geometry.bitmap_at(group) / BLOCK)?;
+            let mut bits = Bits::from_bytes(bitmap);
+            bits.fill(block - geometry.group_start(group), len, set);
+            bitmap.copy_from_slice(bits.as_bytes());
+        }
+        Entry::Granules { .. } | Entry::Revoke { .. } => {}
+    }
+    Ok(())
+}
+
+fn load<'a>(
+    media: &dyn Media,
+    blocks: &'a mut Blocks,
+    block: u64,
+) -> Result<&'a mut [u8; BLOCK_LEN]> {
+    use std::collections::btree_map::Entry;
+    match blocks.entry(block) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => {
+            let mut bytes = Box::new([0; BLOCK_LEN]);
+            media.read(block * BLOCK, &mut bytes[..])?;
+            Ok(entry.insert(bytes))
+        }
+    }
+}
+
+/// Writes what was found in place, and retires the journal.
+pub(crate) fn apply(media: &dyn Media, found: &Found, salt: u32) -> Result<()> {
+    for (block, bytes) in &found.blocks {
+        let mut old = [0; BLOCK_LEN];
+        media.read(block * BLOCK, &mut old)?;
+        for (index, (new, old)) in bytes.chunks(GRANULE).zip(old.chunks(GRANULE)).enumerate() {
+            // Only what differs: a granule of a block that was not changed by a record may
+            // belong to something that is stored outside the journal (the words of block 1).
+            if new != old {
+                let at = block * BLOCK + (index * GRANULE) as u64;
+                media.write(at, new, Persist::Yes)?;
+            }
+        }
+    }
+    media.fence();
+    media.store_u64(FLOOR_AT, seal::seal_word(found.next, salt))?;
+    media.flush(FLOOR_AT..FLOOR_AT + 8);
+    media.fence();
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! Free space: groups of 128 MiB, each with a bitmap on the medium and two copies in memory.
+//!
+//! - The *image* of a group is what the medium says. Transactions change it, under its lock,
+//!   which they hold until they are applied.
+//! - The *usage* of a group says in addition which blocks are reserved: handed out, but not yet
+//!   published by a transaction. Reservations are in memory only, so a crash leaks nothing.
+//!
+//! Both are loaded when first needed. Lock order: images by group number, then usages; a usage
+//! lock is a leaf.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use limpid_pmem::{Media, Persist};
+use parking_lot::{Mutex, MutexGuard};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::bits::Bits;
+use crate::error::{Result, What, corrupt};
+use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, Geometry, by_group};
+use crate::seal;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"GRPD");
+/// The bitmap block was written; until then all blocks of the group are free.
+const INITIALISED: u32 = 1;
+
+/// A group's descriptor as it lies on the medium.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct Descriptor {
+    crc: U32,
+    magic: U32,
+    group: U64,
+    flags: U32,
+    free: U32,
+    bitmap_crc: U32,
+    reserved: [u8; 36],
+}
+const _: () = assert!(size_of::<Descriptor>() == GRANULE);
+
+impl Descriptor {
+    /// The descriptor of a group that was never used.
+    pub fn fresh(group: usize, geometry: &Geometry) -> Descriptor {
+        Descriptor {
+            magic: MAGIC.into(),
+            group: (group as u64).into(),
+            free: (geometry.group_len(group) as u32).into(),
+            ..Descriptor::new_zeroed()
+        }
+        .sealed()
+    }
+
+    fn sealed(mut self) -> Descriptor {
+        seal::seal(self.as_mut_bytes(), 0);
+        self
+    }
+
+    /// Checks what lies at the place of a group's descriptor.
+    pub fn check(&self, group: usize, geometry: &Geometry) -> Result<()> {
+        let bad = |why| corrupt(What::GroupDescriptor, geometry.descriptor_at(group), why);
+        if self.magic.get() != MAGIC || !seal::sealed(self.as_bytes(), 0) {
+            return bad("its checksum does not match");
+        }
+        if self.group.get() != group as u64 {
+            return bad("the descriptor of another group");
+        }
+        if u64::from(self.free.get()) > geometry.group_len(group) {
+            return bad("more free blocks than blocks");
+        }
+        Ok(())
+    }
+
+    /// The number of free blocks.
+    pub fn free(&self) -> u32 {
+        self.free.get()
+    }
+
+    /// Reads and checks the bitmap this descriptor describes.
+    pub fn bitmap(&self, media: &dyn Media, group: usize, geometry: &Geometry) -> Result<Bits> {
+        let len = geometry.group_len(group);
+        let at = geometry.bitmap_at(group);
+        let bits = if self.flags.get() & INITIALISED == 0 {
+            Bits::new(len)
+        } else {
+            let mut bytes = [0; BLOCK_LEN];
+            media.read(at, &mut bytes)?;
+            if crc32c::crc32c(&bytes) != self.bitmap_crc.get() {
+                return corrupt(What::Bitmap, at, "its checksum does not match");
+            }
+            Bits::from_bytes(&bytes)
+        };
+        if bits.free() != self.free.get() {
+            return corrupt(What::Bitmap, at, "its free blocks are not as many as counted");
+        }
+        if !bits.all(len, crate::layout::GROUP - len, true) {
+            return corrupt(What::Bitmap, at, "blocks past the end are free");
+        }
+        Ok(bits)
+    }
+}
+
+/// What the medium says about a group.
+pub(crate) struct Image {
+    bits: Bits,
+    initialised: bool,
+}
+
+impl Image {
+    /// Marks blocks as used or free; an error, and nothing changed, if some of them are already.
+    pub fn change(&mut self, first: u64, len: u64, used: bool, block: u64) -> Result<()> {
+        if !self.bits.all(first, len, !used) {
+            let why = if used { "a block was given out twice" } else { "a block was freed twice" };
+            return corrupt(What::BlockState, block * BLOCK, why);
+        }
+        self.bits.fill(first, len, used);
+        Ok(())
+    }
+
+    /// The descriptor that goes with the bits.
+    pub fn descriptor(&self, group: usize) -> Descriptor {
+        Descriptor {
+            crc: 0.into(),
+            magic: MAGIC.into(),
+            group: (group as u64).into(),
+            flags: INITIALISED.into(),
+            free: self.bits.free().into(),
+            bitmap_crc: crc32c::crc32c(self.bits.as_bytes()).into(),
+            reserved: [0; 36],
+        }
+        .sealed()
+    }
+
+    /// Writes the words of a run of bits in place.
+    pub fn apply(&self, media: &dyn Media, bitmap_at: u64, first: u64, len: u64) -> Result<()> {
+        let (start, end) = (first / 64 * 8, (first + len).div_ceil(64) * 8);
+        let words = &self.bits.as_bytes()[start as usize..end as usize];
+        Ok(media.write(bitmap_at + start, words, Persist::Yes)?)
+    }
+}
+
+/// Which blocks of a group are in use or reserved.
+pub(crate) struct Usage {
+    pub bits: Bits,
+    /// The unit from which small requests are served.
+    pub small_unit: usize,
+}
+
+/// A group in memory.
+#[derive(Default)]
+pub(crate) struct Group {
+    image: Mutex<Option<Image>>,
+    usage: Mutex<Option<Usage>>,
+    /// Blocks neither in use nor reserved.
+    pub free: AtomicU32,
+}
+
+/// The lock of a group's image, which is loaded.
+pub(crate) type ImageGuard<'a> = parking_lot::MappedMutexGuard<'a, Image>;
+/// The lock of a group's usage, which is loaded.
+pub(crate) type UsageGuard<'a> = parking_lot::MappedMutexGuard<'a, Usage>;
+
+/// All groups.
+pub(crate) struct Space {
+    pub geometry: Geometry,
+    pub groups: Box<[Group]>,
+    /// Blocks neither in use nor reserved, in all groups.
+    free: AtomicI64,
+    /// Blocks that only operations which free space may take.
+    pub reserve: i64,
+    pub soft: crate::soft::Soft,
+}
+
+impl Space {
+    /// Reads the descriptors: 64 bytes per 128 MiB. A corrupt one counts as a full group; who
+    /// needs that group itself gets the error.
+    pub fn open(media: &dyn Media, geometry: Geometry) -> Result<Space> {
+        let mut total = 0;
+        let mut groups = Vec::with_capacity(geometry.groups as usize);
+        let mut bytes = vec![0; 64 * BLOCK_LEN];
+        let mut at = geometry.descriptors * BLOCK;
+        while groups.len() < geometry.groups as usize {
+            let left = (geometry.groups as usize - groups.len()) * GRANULE;
+            let part = left.min(bytes.len());
+            media.read(at, &mut bytes[..part])?;
+            at += part as u64;
+            for raw in bytes[..part].chunks_exact(GRANULE) {
+                let descriptor = Descriptor::read_from_bytes(raw).expect("the sizes agree");
+                let good = descriptor.check(groups.len(), &geometry).is_ok();
+                let free = if good { descriptor.free() } else { 0 };
+                total += i64::from(free);
+                groups.push(Group { free: AtomicU32::new(free), ..Group::default() });
+            }
+        }
+        let reserve = (geometry.data_blocks() / 200).clamp(8, 1024) as i64;
+        Ok(Space {
+            geometry,
+            groups: groups.into(),
+            free: AtomicI64::new(total),
+            reserve,
+            soft: Default::default(),
+        })
+    }
+
+    /// Blocks neither in use nor reserved.
+    pub fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Locks the image of a group, and loads it first if need be.
+    pub fn image(&self, media: &dyn Media, group: usize) -> Result<ImageGuard<'_>> {
+        let mut guard = self.groups[group].image.lock();
+        if guard.is_none() {
+            let mut raw = Descriptor::new_zeroed();
+            media.read(self.geometry.descriptor_at(group), raw.as_mut_bytes())?;
+            raw.check(group, &self.geometry)?;
+            let bits = raw.bitmap(media, group, &self.geometry)?;
+            *guard = Some(Image { bits, initialised: raw.flags.get() & INITIALISED != 0 });
+        }
+        Ok(MutexGuard::map(guard, |image| image.as_mut().expect("it was loaded")))
+    }
+
+    /// Writes the bitmap of a group that has none yet; nothing refers to it before the
+    /// descriptor says so. True if the caller has to fence before it commits.
+    pub fn initialise(&self, media: &dyn Media, group: usize, image: &mut Image) -> Result<bool> {
+        if image.initialised {
+            return Ok(false);
+        }
+        let empty = Bits::new(self.geometry.group_len(group));
+        media.write(self.geometry.bitmap_at(group), empty.as_bytes(), Persist::Yes)?;
+        image.initialised = true;
+        Ok(true)
+    }
+
+    /// Locks the usage of a group, and loads it first if need be. None if it cannot be read.
+    pub fn usage(&self, media: &dyn Media, group: usize) -> Option<UsageGuard<'_>> {
+        let mut guard = self.groups[group].usage.lock();
+        if guard.is_none() {
+            drop(guard);
+            let image = self.image(media, group).ok()?;
+            guard = self.groups[group].usage.lock();
+            if guard.is_none() {
+                *guard = Some(Usage { bits: image.bits.clone(), small_unit: 0 });
+            }
+        }
+        Some(MutexGuard::map(guard, |usage| usage.as_mut().expect("it was loaded")))
+    }
+
+    /// Notes that `len` blocks of a group were reserved.
+    pub fn count_taken(&self, group: usize, len: u64) {
+        self.groups[group].free.fetch_sub(len as u32, Ordering::Relaxed);
+        self.free.fetch_sub(len as i64, Ordering::Relaxed);
+    }
+
+    /// Gives reserved blocks back, or blocks that a transaction has freed.
+    pub fn release(&self, block: u64, len: u64) {
+        for (group, first, len) in by_group(&self.geometry, block, len) {
+            // A usage that was never loaded takes its bits from the image when it is.
+            if let Some(usage) = self.groups[group].usage.lock().as_mut() {
+                debug_assert!(usage.bits.all(first, len, true));
+                usage.bits.fill(first, len, false);
+            }
+            self.groups[group].free.fetch_add(len as u32, Ordering::Relaxed);
+            self.free.fetch_add(len as i64, Ordering::Relaxed);
+        }
+    }
+}

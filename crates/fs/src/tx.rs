@@ -1,0 +1,406 @@
+//! A transaction: changes of metadata that reach the medium all or not at all.
+//!
+//! Changes are collected in memory; [`Tx::commit`] writes them to the journal, applies them, and
+//! returns when they are durable. Dropping a transaction undoes it: the medium was not touched
+//! but for blocks nobody refers to, and reserved blocks go back.
+//!
+//! Whoever begins a transaction holds the locks of all it reads and changes, until the commit
+//! has returned. The images of the groups are locked by the commit itself, last (see `locks`).
+
+use std::cell::RefCell;
+
+use limpid_pmem::Persist;
+
+use crate::alloc::{Purpose, Want};
+use crate::core::Core;
+use crate::entry::Entry;
+use crate::error::{FsError, Result};
+use crate::journal::{HEADER, SLOT_BYTES};
+use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, GROUP, by_group};
+use crate::node::{Bytes, Expected, NodeBuf, verify};
+use crate::record::Meta;
+use crate::space::ImageGuard;
+use crate::tree::Nodes;
+use zerocopy::IntoBytes;
+
+/// Bytes of changes a transaction may have collected before an operation that can go on in
+/// another one should commit. What one more step may add has room above.
+const FULL: usize = SLOT_BYTES / 3;
+
+thread_local! {
+    /// The record under construction; kept between transactions for its memory.
+    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A run of blocks of one group that changes hands.
+#[derive(Clone, Copy)]
+struct Change {
+    group: usize,
+    first: u64,
+    len: u64,
+    used: bool,
+}
+
+/// See the module's documentation.
+pub(crate) struct Tx<'a> {
+    pub core: &'a Core,
+    purpose: Purpose,
+    nodes: Vec<NodeBuf>,
+    /// Changed bytes: device offset, start and length in `bytes`.
+    puts: Vec<(u64, usize, usize)>,
+    bytes: Vec<u8>,
+    allocated: Vec<(u64, u64)>,
+    freed: Vec<(u64, u64)>,
+    revoked: Vec<u64>,
+    /// Blocks were written directly; they have to be durable before the commit.
+    unfenced: bool,
+    /// Bytes the changes of bitmaps will need in the record, at most.
+    weight: u64,
+    committed: bool,
+}
+
+impl<'a> Tx<'a> {
+    /// A transaction of an operation that makes something new.
+    pub fn new(core: &'a Core) -> Tx<'a> {
+        Tx::with_purpose(core, Purpose::Grow)
+    }
+
+    /// A transaction of an operation that frees space, which may use the reserve for it.
+    pub fn shrinking(core: &'a Core) -> Tx<'a> {
+        Tx::with_purpose(core, Purpose::Shrink)
+    }
+
+    fn with_purpose(core: &'a Core, purpose: Purpose) -> Tx<'a> {
+        Tx {
+            core,
+            purpose,
+            nodes: Vec::new(),
+            puts: Vec::new(),
+            bytes: Vec::new(),
+            allocated: Vec::new(),
+            freed: Vec::new(),
+            revoked: Vec::new(),
+            unfenced: false,
+            weight: 0,
+            committed: false,
+        }
+    }
+
+    /// True if so much was collected that the operation should go on in another transaction.
+    pub fn is_full(&self) -> bool {
+        self.nodes.len() * BLOCK_LEN + self.bytes.len() + self.weight as usize > FULL
+    }
+
+    /// A run of bits and a descriptor for each group that the blocks lie in.
+    fn weigh(&mut self, len: u64) {
+        self.weight += (len / GROUP + 2) * 96;
+    }
+
+    /// Changes bytes at a multiple of 64; a later change of the same place replaces this one.
+    pub fn put(&mut self, at: u64, bytes: &[u8]) {
+        debug_assert!(at % GRANULE as u64 == 0 && bytes.len() % GRANULE == 0);
+        if let Some((_, start, len)) = self.puts.iter().find(|(place, ..)| *place == at) {
+            self.bytes[*start..start + len].copy_from_slice(bytes);
+            return;
+        }
+        self.puts.push((at, self.bytes.len(), bytes.len()));
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Changes an inode's record.
+    pub fn put_inode(&mut self, meta: &Meta) {
+        self.put(meta.at, meta.encode().as_bytes());
+    }
+
+    /// Reserves blocks and marks them as used: the first, and how many.
+    pub fn allocate(&mut self, want: Want, goal: Option<u64>) -> Result<(u64, u64)> {
+        let core = self.core;
+        let run =
+            core.space.reserve(&*core.media, want, goal, self.purpose).ok_or(FsError::NoSpace)?;
+        self.weigh(run.1);
+        self.allocated.push(run);
+        Ok(run)
+    }
+
+    /// Marks blocks as used that were reserved before. The transaction owns the reservation now.
+    pub fn adopt(&mut self, block: u64, len: u64) {
+        self.weigh(len);
+        self.allocated.push((block, len));
+    }
+
+    /// Frees blocks; they can be given out again after the commit.
+    pub fn free(&mut self, block: u64, len: u64) {
+        self.weigh(len);
+        self.freed.push((block, len));
+    }
+
+    /// Writes a whole fresh block outside the journal; only this transaction's commit makes
+    /// anything refer to it.
+    pub fn write_fresh(&mut self, block: u64, bytes: &[u8]) -> Result<()> {
+        self.unfenced = true;
+        Ok(self.core.media.write(block * BLOCK, bytes, Persist::Yes)?)
+    }
+
+    /// Notes that blocks were written by the caller and have to be durable before the commit.
+    pub fn fence_first(&mut self) {
+        self.unfenced = true;
+    }
+
+    /// Adds an empty node to a tree; returns its block.
+    pub fn new_node(&mut self, owner: u64, level: u32) -> Result<u64> {
+        let (block, _) = self.allocate(Want::Blocks(1), None)?;
+        self.nodes.push(NodeBuf::new(Expected { owner, block, level }));
+        Ok(block)
+    }
+
+    /// Frees a tree node.
+    pub fn free_node(&mut self, block: u64) {
+        self.nodes.retain(|node| node.block != block);
+        self.revoked.push(block);
+        self.free(block, 1);
+    }
+
+    /// A node to change.
+    pub fn node(&mut self, expected: Expected) -> Result<&mut NodeBuf> {
+        let index = match self.nodes.iter().position(|node| node.block == expected.block) {
+            Some(index) => {
+                crate::node::check_identity(&self.nodes[index].bytes, expected)?;
+                index
+            }
+            None => {
+                let mut bytes: Box<Bytes> = Box::new([0; BLOCK_LEN]);
+                self.core.load(expected, &mut bytes)?;
+                self.nodes.push(NodeBuf { block: expected.block, bytes, dirty: 0 });
+                self.nodes.len() - 1
+            }
+        };
+        Ok(&mut self.nodes[index])
+    }
+
+    /// Takes a node out, to work on two at once; [`give`](Tx::give) puts it back.
+    pub fn take(&mut self, expected: Expected) -> Result<NodeBuf> {
+        self.node(expected)?;
+        let index = self.nodes.iter().position(|node| node.block == expected.block);
+        Ok(self.nodes.swap_remove(index.expect("it was just loaded")))
+    }
+
+    /// See [`take`](Tx::take).
+    pub fn give(&mut self, node: NodeBuf) {
+        self.nodes.push(node);
+    }
+
+    /// Makes the changes durable, all or none. After an error none is made, or, if the medium
+    /// failed half-way, no other transaction is started until the pool is opened again.
+    pub fn commit(mut self) -> Result<()> {
+        self.core.writable()?;
+        let changes = self.changes();
+        let mut images = self.lock_images(&changes)?;
+        let result = RECORD.with(|record| {
+            let mut record = record.take();
+            let result = self
+                .build(&changes, &mut images, &mut record)
+                .and_then(|()| self.write(&changes, &images, &mut record));
+            let media_failed = matches!(result, Err(FsError::Media(_)));
+            if result.is_err() && !media_failed {
+                undo(&changes, &mut images);
+            }
+            RECORD.with(|place| place.replace(record));
+            result
+        });
+        if let Err(error) = result {
+            if matches!(error, FsError::Media(_)) {
+                // The record may be whole or not; nobody can say before the next recovery.
+                self.core.journal.stop();
+                self.committed = true;
+            }
+            return Err(error);
+        }
+        self.committed = true;
+        for node in &self.nodes {
+            self.core.verified.set(&self.core.geometry, node.block, true);
+        }
+        for block in &self.revoked {
+            self.core.verified.set(&self.core.geometry, *block, false);
+        }
+        for (block, len) in &self.freed {
+            self.core.space.release(*block, *len);
+        }
+        drop(images);
+        Ok(())
+    }
+
+    /// All blocks that change hands, by group; within a group what is taken comes first.
+    fn changes(&self) -> Vec<Change> {
+        let runs = self.allocated.iter().map(|run| (run, true));
+        let runs = runs.chain(self.freed.iter().map(|run| (run, false)));
+        let mut changes: Vec<Change> = Vec::new();
+        for ((block, len), used) in runs {
+            for (group, first, len) in by_group(&self.core.geometry, *block, *len) {
+                match changes.last_mut() {
+                    Some(last)
+                        if last.group == group
+                            && last.used == used
+                            && last.first + last.len == first =>
+                    {
+                        last.len += len;
+                    }
+                    _ => changes.push(Change { group, first, len, used }),
+                }
+            }
+        }
+        changes.sort_by_key(|change| change.group);
+        changes
+    }
+
+    /// Locks the images of all groups concerned, in order, and makes the changes there; on an
+    /// error they are undone.
+    fn lock_images(&mut self, changes: &[Change]) -> Result<Vec<(usize, ImageGuard<'a>)>> {
+        let core = self.core;
+        let mut images: Vec<(usize, ImageGuard<'a>)> = Vec::new();
+        for (done, change) in changes.iter().enumerate() {
+            let step = || -> Result<()> {
+                if images.last().is_none_or(|(group, _)| *group != change.group) {
+                    let mut image = core.space.image(&*core.media, change.group)?;
+                    self.unfenced |=
+                        core.space.initialise(&*core.media, change.group, &mut image)?;
+                    images.push((change.group, image));
+                }
+                let block = core.geometry.group_start(change.group) + change.first;
+                let image = &mut images.last_mut().expect("it was just pushed").1;
+                image.change(change.first, change.len, change.used, block)
+            };
+            let mut step = step;
+            if let Err(error) = step() {
+                undo(&changes[..done], &mut images);
+                return Err(error);
+            }
+        }
+        Ok(images)
+    }
+
+    /// Writes the record's entries, with the checksums of all that changed.
+    fn build(
+        &mut self,
+        changes: &[Change],
+        images: &mut [(usize, ImageGuard<'a>)],
+        record: &mut Vec<u8>,
+    ) -> Result<()> {
+        let geometry = &self.core.geometry;
+        record.clear();
+        record.resize(HEADER, 0);
+        for change in changes {
+            let block = geometry.group_start(change.group) + change.first;
+            Entry::Bits { block, len: change.len, set: change.used }.encode(geometry, record);
+        }
+        for (group, image) in images {
+            let descriptor = image.descriptor(*group);
+            self.puts.push((geometry.descriptor_at(*group), self.bytes.len(), GRANULE));
+            self.bytes.extend_from_slice(descriptor.as_bytes());
+        }
+        for block in &self.revoked {
+            Entry::Revoke { block: *block }.encode(geometry, record);
+        }
+        for (at, start, len) in &self.puts {
+            let bytes = &self.bytes[*start..start + len];
+            Entry::Granules { at: *at, bytes }.encode(geometry, record);
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.dirty != 0) {
+            node.seal();
+            for (first, count) in runs(node.dirty) {
+                let at = node.block * BLOCK + (first * GRANULE) as u64;
+                let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
+                Entry::Granules { at, bytes }.encode(geometry, record);
+            }
+        }
+        if record.len() > SLOT_BYTES { Err(FsError::TooLarge) } else { Ok(()) }
+    }
+
+    /// Commits the record and applies the changes in place.
+    fn write(
+        &self,
+        changes: &[Change],
+        images: &[(usize, ImageGuard<'a>)],
+        record: &mut [u8],
+    ) -> Result<()> {
+        let media = &*self.core.media;
+        if self.unfenced {
+            media.fence();
+        }
+        let committed = self.core.journal.commit(media, record)?;
+        for change in changes {
+            let (_, image) = images
+                .iter()
+                .find(|(group, _)| *group == change.group)
+                .expect("every changed group is locked");
+            let at = self.core.geometry.bitmap_at(change.group);
+            image.apply(media, at, change.first, change.len)?;
+        }
+        for (at, start, len) in &self.puts {
+            media.write(*at, &self.bytes[*start..start + len], Persist::Yes)?;
+        }
+        for node in self.nodes.iter().filter(|node| node.dirty != 0) {
+            debug_assert!(self.check(node));
+            for (first, count) in runs(node.dirty) {
+                let at = node.block * BLOCK + (first * GRANULE) as u64;
+                let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
+                media.write(at, bytes, Persist::Yes)?;
+            }
+        }
+        self.core.journal.finish(media, committed);
+        Ok(())
+    }
+
+    /// In debug builds: a node that is written is a node that can be read.
+    fn check(&self, node: &NodeBuf) -> bool {
+        let owner = u64::from_le_bytes(node.bytes[8..16].try_into().expect("8 bytes"));
+        let level = u32::from(node.bytes[6]);
+        verify(&node.bytes, Expected { owner, block: node.block, level }).is_ok()
+    }
+}
+
+/// Takes the changes back.
+fn undo(changes: &[Change], images: &mut [(usize, ImageGuard<'_>)]) {
+    for change in changes.iter().rev() {
+        let image = images.iter_mut().find(|(group, _)| *group == change.group);
+        if let Some((_, image)) = image {
+            image
+                .change(change.first, change.len, !change.used, 0)
+                .expect("what was done can be undone");
+        }
+    }
+}
+
+/// Runs of set bits: the first and how many.
+fn runs(mut bits: u64) -> impl Iterator<Item = (usize, usize)> {
+    core::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let first = bits.trailing_zeros();
+        let count = (bits >> first).trailing_ones();
+        bits &= !((u64::MAX >> (64 - count)) << first);
+        Some((first as usize, count as usize))
+    })
+}
+
+impl Nodes for Tx<'_> {
+    fn load(&self, expected: Expected, into: &mut Bytes) -> Result<()> {
+        match self.nodes.iter().find(|node| node.block == expected.block) {
+            Some(node) => {
+                into.copy_from_slice(&node.bytes[..]);
+                crate::node::check_identity(into, expected)
+            }
+            None => self.core.load(expected, into),
+        }
+    }
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            for (block, len) in self.allocated.drain(..) {
+                self.core.space.release(block, len);
+            }
+        }
+    }
+}
