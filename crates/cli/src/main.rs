@@ -1,2 +1,47 @@
-//! The `limpid` command.
-fn main() {}
+//! The `limpid` command: make pools, look into them, and move files in and out.
+//!
+//! A command ends in one of three ways: it did what it was told (exit code 0), it failed and said
+//! so in one line on standard error (1), or it was not understood (2).
+
+#![forbid(unsafe_code)]
+
+mod cmd;
+mod copy;
+mod failure;
+mod output;
+mod pool_path;
+mod pools;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cmd::Command;
+use failure::Failure;
+
+/// Files on byte-addressable memory, where read, write and mmap always agree.
+///
+/// Files in a pool are written POOL:/path, where POOL is the pool's file or device.
+#[derive(Parser)]
+#[command(name = "limpid", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            // Help or version was asked for; who closes the pipe early has seen enough.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return Failure::from_clap(&error).report(),
+    };
+    match arguments.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

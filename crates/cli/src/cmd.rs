@@ -1,0 +1,69 @@
+//! The commands, one file each.
+
+mod cat;
+mod completions;
+mod cp;
+mod df;
+mod info;
+mod ln;
+mod ls;
+mod mkdir;
+mod mkfs;
+mod mv;
+mod rm;
+mod stat;
+mod truncate;
+
+use clap::Subcommand;
+
+use limpid::FileKind;
+
+use crate::failure::{Failure, Result};
+use crate::pool_path::PoolPath;
+
+#[derive(Subcommand)]
+pub enum Command {
+    Mkfs(mkfs::Mkfs),
+    Info(info::Info),
+    Df(df::Df),
+    Ls(ls::Ls),
+    Stat(stat::Stat),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Mv(mv::Mv),
+    Rm(rm::Rm),
+    Mkdir(mkdir::Mkdir),
+    Ln(ln::Ln),
+    Truncate(truncate::Truncate),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Does what the command line says.
+    pub fn run(self) -> Result<()> {
+        match self {
+            Command::Mkfs(command) => command.run(),
+            Command::Info(command) => command.run(),
+            Command::Df(command) => command.run(),
+            Command::Ls(command) => command.run(),
+            Command::Stat(command) => command.run(),
+            Command::Cat(command) => command.run(),
+            Command::Cp(command) => command.run(),
+            Command::Mv(command) => command.run(),
+            Command::Rm(command) => command.run(),
+            Command::Mkdir(command) => command.run(),
+            Command::Ln(command) => command.run(),
+            Command::Truncate(command) => command.run(),
+            Command::Completions(command) => command.run(),
+        }
+    }
+}
+
+/// Refuses what has no bytes of its own.
+fn expect_file(kind: FileKind, path: &PoolPath) -> Result<()> {
+    match kind {
+        FileKind::File => Ok(()),
+        FileKind::Directory => Err(Failure::new("is a directory", path, "name a file")),
+        _ => Err(Failure::new("not a regular file", path, "name a regular file")),
+    }
+}

@@ -1,0 +1,62 @@
+//! `limpid mv`: rename in a pool, or move into, out of and between pools.
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use crate::copy::{Copier, Place, Transfer};
+use crate::failure::{At, Failure, Result};
+
+/// Rename files in a pool, or move them into, out of and between pools
+///
+/// In one pool this is one step that cannot be half done. Else the source is removed when all of
+/// the copy is complete and on the medium.
+#[derive(Args)]
+pub struct Mv {
+    /// What to move: POOL:/path, or a path on the host
+    #[arg(required = true)]
+    sources: Vec<OsString>,
+    /// A directory to move into, or the new name
+    destination: OsString,
+}
+
+impl Mv {
+    pub fn run(self) -> Result<()> {
+        let transfer = Transfer::r#move(&self.sources, &self.destination)?;
+        let mut copier = Copier::new(true);
+        for (source, target) in &transfer.pairs {
+            refuse_nameless(source)?;
+            if source.shares_tree(target) {
+                rename(source, target)?;
+            } else {
+                copier.copy(source, target)?;
+            }
+        }
+        copier.finish();
+        // No source goes before all copies are complete: an inode number that is free again could
+        // be taken for one that was copied before.
+        for (source, target) in &transfer.pairs {
+            if !source.shares_tree(target) {
+                target.tree.sync(&target.path).at(target)?;
+                source.tree.remove_all(&source.path).at(source)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_nameless(source: &Place) -> Result<()> {
+    match source.name() {
+        Some(_) => Ok(()),
+        None => Err(Failure::new("the root, '.' and '..' cannot be moved", source, "name a file")),
+    }
+}
+
+fn rename(source: &Place, target: &Place) -> Result<()> {
+    let from = source.require(false)?;
+    if target.node(false)?.is_some_and(|to| to.id == from.id) {
+        return Err(Failure::new("is the same file", target, "give another name"));
+    }
+    source.refuse_inside(&from, target)?;
+    source.tree.rename(&source.path, &target.path).at(target)
+}

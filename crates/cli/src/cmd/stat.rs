@@ -1,0 +1,104 @@
+//! `limpid stat`: all that is known of a file.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use limpid::{FileKind, Metadata, Pool};
+use serde_json::{Value, json};
+
+use crate::failure::{At, Result, one_line};
+use crate::output::{self, Output};
+use crate::pool_path::PoolPath;
+use crate::pools::{self, Access};
+
+/// Show the attributes of a file
+#[derive(Args)]
+pub struct Stat {
+    /// POOL:/path
+    path: OsString,
+    /// Show what a symbolic link leads to, not the link
+    #[arg(short = 'L', long)]
+    follow: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Stat {
+    pub fn run(self) -> Result<()> {
+        let path = PoolPath::required(&self.path)?;
+        let pool = pools::open(&path.pool, Access::Read)?;
+        let metadata = if self.follow {
+            pool.metadata(&path.path).at(&path)?
+        } else {
+            pool.symlink_metadata(&path.path).at(&path)?
+        };
+        let target = match metadata.kind {
+            FileKind::Symlink => Some(pool.read_link(&path.path).at(&path)?),
+            _ => None,
+        };
+        let target = target.map(|target| target.to_string_lossy().into_owned());
+        let xattrs = self.xattrs(&pool, &path)?;
+        let mut output = Output::new();
+        if self.json {
+            output.json(&to_json(&path, &metadata, target, xattrs))?;
+        } else {
+            output.fields(&fields(&path, &metadata, target, xattrs))?;
+        }
+        output.finish()
+    }
+
+    fn xattrs(&self, pool: &Pool, path: &PoolPath) -> Result<Vec<String>> {
+        let mut names = pool.list_xattrs(&path.path, self.follow).at(path)?;
+        names.sort();
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+}
+
+fn to_json(
+    path: &PoolPath,
+    metadata: &Metadata,
+    target: Option<String>,
+    xattrs: Vec<String>,
+) -> Value {
+    let mut value = output::metadata_json(metadata);
+    value["path"] = json!(path.to_string());
+    value["xattrs"] = json!(xattrs);
+    if let Some(target) = target {
+        value["target"] = json!(target);
+    }
+    value
+}
+
+fn fields(
+    path: &PoolPath,
+    metadata: &Metadata,
+    target: Option<String>,
+    xattrs: Vec<String>,
+) -> Vec<(&'static str, String)> {
+    let mode = output::mode_text(metadata.kind, metadata.mode);
+    let mut fields = vec![
+        ("path", one_line(&path.to_string())),
+        ("kind", output::kind_name(metadata.kind).to_owned()),
+        ("inode", metadata.ino.to_string()),
+        ("mode", format!("{:04o} {mode}", metadata.mode)),
+        ("owner", format!("{}:{}", metadata.uid, metadata.gid)),
+        ("links", metadata.nlink.to_string()),
+        ("size", format!("{} bytes in {} blocks", metadata.size, metadata.blocks)),
+        ("access", output::local_time(metadata.atime)),
+        ("modify", output::local_time(metadata.mtime)),
+        ("change", output::local_time(metadata.ctime)),
+        ("birth", output::local_time(metadata.btime)),
+    ];
+    if matches!(metadata.kind, FileKind::CharDevice | FileKind::BlockDevice) {
+        let (major, minor) = (rustix::fs::major(metadata.rdev), rustix::fs::minor(metadata.rdev));
+        fields.push(("device", format!("{major}, {minor}")));
+    }
+    if let Some(target) = target {
+        fields.push(("target", one_line(&target)));
+    }
+    if !xattrs.is_empty() {
+        fields.push(("xattrs", one_line(&xattrs.join(" "))));
+    }
+    fields
+}

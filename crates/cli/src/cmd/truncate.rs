@@ -1,0 +1,37 @@
+//! `limpid truncate`: set the size of files.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use limpid::OpenOptions;
+
+use crate::failure::{At, Result};
+use crate::pool_path;
+use crate::pools::{Access, Pools};
+use crate::size;
+
+/// Set the size of files of a pool, and create those that do not exist
+#[derive(Args)]
+pub struct Truncate {
+    /// The size, like 64K or 1.5GiB; what is added is a hole
+    #[arg(short, long, value_parser = size::parse, allow_hyphen_values = true)]
+    size: u64,
+    /// POOL:/path of each file
+    #[arg(required = true)]
+    paths: Vec<OsString>,
+}
+
+impl Truncate {
+    pub fn run(self) -> Result<()> {
+        let mut pools = Pools::default();
+        for path in pool_path::required(&self.paths)? {
+            let pool = pools.get(&path.pool, Access::Write)?;
+            if let Ok(metadata) = pool.metadata(&path.path) {
+                super::expect_file(metadata.kind, &path)?;
+            }
+            let file = OpenOptions::new().write(true).create(true).open(&pool, &path.path);
+            file.and_then(|file| file.set_len(self.size)).at(&path)?;
+        }
+        Ok(())
+    }
+}

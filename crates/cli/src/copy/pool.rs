@@ -1,0 +1,189 @@
+//! A pool's files as a tree.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use limpid::{
+    Error, File, FileKind, FsError, Metadata, NodeKind, OpenOptions, Pool, SetAttributes,
+    XattrFlags,
+};
+
+use super::tree::{HOST, Id, Node, Reader, Tree, Writer};
+
+/// The files of a pool.
+pub struct PoolTree {
+    pool: Pool,
+    shown: PathBuf,
+    number: usize,
+    medium: Option<Id>,
+}
+
+impl PoolTree {
+    /// The tree of the pool that was opened at `path`.
+    pub fn new(pool: Pool, path: &Path, number: usize) -> PoolTree {
+        let medium = fs::metadata(path).ok();
+        let id = |medium: fs::Metadata| Id { tree: HOST, device: medium.dev(), ino: medium.ino() };
+        PoolTree { pool, shown: path.to_owned(), number, medium: medium.map(id) }
+    }
+
+    fn node_of(&self, metadata: &Metadata) -> Node {
+        Node {
+            id: Id { tree: self.number, device: 0, ino: metadata.ino },
+            kind: metadata.kind,
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            nlink: u64::from(metadata.nlink),
+            size: metadata.size,
+            rdev: metadata.rdev,
+            atime: metadata.atime,
+            mtime: metadata.mtime,
+        }
+    }
+}
+
+impl Tree for PoolTree {
+    fn number(&self) -> usize {
+        self.number
+    }
+
+    fn show(&self, path: &Path) -> String {
+        format!("{}:{}", self.shown.display(), path.display())
+    }
+
+    fn node(&self, path: &Path, follow: bool) -> io::Result<Option<Node>> {
+        let pool = &self.pool;
+        let found = if follow { pool.metadata(path) } else { pool.symlink_metadata(path) };
+        match found {
+            Ok(metadata) => Ok(Some(self.node_of(&metadata))),
+            Err(Error::Path { source: FsError::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn medium(&self) -> Option<Id> {
+        self.medium
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.pool.read_dir(path)?.map(|entry| Ok(entry?.name)).collect()
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(self.pool.read_link(path)?)
+    }
+
+    fn open(&self, path: &Path, follow: bool) -> io::Result<Box<dyn Reader>> {
+        let file = OpenOptions::new().read(true).follow(follow).open(&self.pool, path)?;
+        Ok(Box::new(PoolFile(file)))
+    }
+
+    fn open_stream(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
+        // The pipes and devices of a pool are names only: nothing is behind them.
+        Err(Error::Path { path: path.to_owned(), source: FsError::Invalid }.into())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        Ok(Box::new(PoolFile(options.open(&self.pool, path)?)))
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(self.pool.create_dir(path, 0o700)?)
+    }
+
+    fn make_symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
+        Ok(self.pool.symlink(target, path)?)
+    }
+
+    fn make_special(&self, node: &Node, path: &Path) -> io::Result<()> {
+        let kind = match node.kind {
+            FileKind::Fifo => NodeKind::Fifo,
+            FileKind::Socket => NodeKind::Socket,
+            FileKind::CharDevice => NodeKind::CharDevice(node.rdev),
+            FileKind::BlockDevice => NodeKind::BlockDevice(node.rdev),
+            FileKind::File | FileKind::Directory | FileKind::Symlink => {
+                return Err(Error::Path { path: path.to_owned(), source: FsError::Invalid }.into());
+            }
+        };
+        Ok(self.pool.make_node(path, kind, 0o600)?)
+    }
+
+    fn hard_link(&self, original: &Path, path: &Path) -> io::Result<()> {
+        Ok(self.pool.hard_link(original, path)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(self.pool.rename(from, to)?)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        Ok(self.pool.remove_file(path)?)
+    }
+
+    fn remove_all(&self, path: &Path) -> io::Result<()> {
+        if self.pool.symlink_metadata(path)?.is_dir() {
+            return Ok(self.pool.remove_dir_all(path)?);
+        }
+        Ok(self.pool.remove_file(path)?)
+    }
+
+    fn set_attributes(&self, path: &Path, node: &Node, owner: bool) -> io::Result<()> {
+        let set = SetAttributes {
+            mode: (node.kind != FileKind::Symlink).then_some(node.mode),
+            uid: owner.then_some(node.uid),
+            gid: owner.then_some(node.gid),
+            atime: Some(node.atime),
+            mtime: Some(node.mtime),
+        };
+        Ok(self.pool.set_attributes(path, false, &set)?)
+    }
+
+    fn xattrs(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        Ok(self.pool.list_xattrs(path, false)?)
+    }
+
+    fn xattr(&self, path: &Path, name: &OsStr) -> io::Result<Vec<u8>> {
+        Ok(self.pool.get_xattr(path, false, name)?)
+    }
+
+    fn set_xattr(&self, path: &Path, name: &OsStr, value: &[u8]) -> io::Result<bool> {
+        self.pool.set_xattr(path, false, name, value, XattrFlags::empty())?;
+        Ok(true)
+    }
+
+    fn sync(&self, _path: &Path) -> io::Result<()> {
+        Ok(self.pool.sync()?)
+    }
+}
+
+struct PoolFile(File);
+
+impl Reader for PoolFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.0.read_at(buffer, offset)?)
+    }
+
+    fn next_data(&self, from: u64, size: u64) -> io::Result<Option<Range<u64>>> {
+        let Some(start) = self.0.seek_data(from)?.filter(|start| *start < size) else {
+            return Ok(None);
+        };
+        let end = self.0.seek_hole(start)?.unwrap_or(size).min(size);
+        Ok((start < end).then_some(start..end))
+    }
+}
+
+impl Writer for PoolFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        Ok(self.0.write_all_at(bytes, offset)?)
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        Ok(self.0.set_len(size)?)
+    }
+}

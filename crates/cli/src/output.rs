@@ -1,0 +1,184 @@
+//! Writing to standard output: text, aligned columns, JSON.
+
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use limpid::{FileKind, Metadata, Timespec};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result};
+
+/// Standard output, buffered. [`Output::finish`] must be called for the last bytes to be seen.
+pub struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    /// Takes standard output.
+    pub fn new() -> Output {
+        Output { out: BufWriter::with_capacity(1 << 16, io::stdout().lock()) }
+    }
+
+    /// Writes bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|error| told(&error))
+    }
+
+    /// Writes a line.
+    pub fn line(&mut self, line: impl AsRef<str>) -> Result<()> {
+        self.bytes(line.as_ref().as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes rows with their cells aligned; the columns whose index `right` holds, to the right.
+    pub fn table(&mut self, rows: &[Vec<String>], right: &[usize]) -> Result<()> {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |at: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in rows {
+            let mut line = String::new();
+            for (at, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths[at] - cell.chars().count());
+                let gap = if at > 0 { "  " } else { "" };
+                let aligned = if right.contains(&at) { pad + cell } else { format!("{cell}{pad}") };
+                line.push_str(gap);
+                line.push_str(&aligned);
+            }
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Writes names with their values below each other.
+    pub fn fields(&mut self, fields: &[(&str, String)]) -> Result<()> {
+        let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in fields {
+            self.line(format!("{name:width$}  {value}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a JSON value.
+    pub fn json(&mut self, value: &Value) -> Result<()> {
+        self.line(format!("{value:#}"))
+    }
+
+    /// Hands the last bytes to the system.
+    pub fn finish(mut self) -> Result<()> {
+        self.out.flush().map_err(|error| told(&error))
+    }
+}
+
+/// A closed pipe means that the reader has seen enough, which is no failure.
+fn told(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::from_io(error, "standard output"),
+    }
+}
+
+/// The word for a kind of file.
+pub fn kind_name(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "symlink",
+        FileKind::Fifo => "fifo",
+        FileKind::Socket => "socket",
+        FileKind::CharDevice => "char device",
+        FileKind::BlockDevice => "block device",
+    }
+}
+
+/// Kind and permissions as `ls -l` shows them.
+pub fn mode_text(kind: FileKind, mode: u32) -> String {
+    let mut text = String::from(match kind {
+        FileKind::File => "-",
+        FileKind::Directory => "d",
+        FileKind::Symlink => "l",
+        FileKind::Fifo => "p",
+        FileKind::Socket => "s",
+        FileKind::CharDevice => "c",
+        FileKind::BlockDevice => "b",
+    });
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = mode >> shift;
+        let execute = match (bits & 1 != 0, mode & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        };
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(execute);
+    }
+    text
+}
+
+/// The time in the local zone, to the second.
+pub fn local_time(time: Timespec) -> String {
+    match timestamp(time) {
+        Some(stamp) => stamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        None => format!("@{}", time.seconds),
+    }
+}
+
+/// The time in RFC 3339, with nanoseconds; seconds since 1970 where that has no form for it.
+pub fn rfc3339(time: Timespec) -> String {
+    timestamp(time).map_or_else(|| format!("@{}", time.seconds), |stamp| format!("{stamp:.9}"))
+}
+
+fn timestamp(time: Timespec) -> Option<Timestamp> {
+    let whole = Timestamp::from_second(time.seconds).ok()?;
+    whole.checked_add(jiff::SignedDuration::from_nanos(i64::from(time.nanoseconds))).ok()
+}
+
+/// Attributes as `--json` shows them.
+pub fn metadata_json(metadata: &Metadata) -> Value {
+    json!({
+        "ino": metadata.ino,
+        "kind": kind_name(metadata.kind),
+        "mode": metadata.mode,
+        "uid": metadata.uid,
+        "gid": metadata.gid,
+        "nlink": metadata.nlink,
+        "size": metadata.size,
+        "blocks": metadata.blocks,
+        "rdev": metadata.rdev,
+        "atime": rfc3339(metadata.atime),
+        "mtime": rfc3339(metadata.mtime),
+        "ctime": rfc3339(metadata.ctime),
+        "btime": rfc3339(metadata.btime),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_shown() {
+        for (kind, mode, text) in [
+            (FileKind::File, 0o644, "-rw-r--r--"),
+            (FileKind::Directory, 0o1777, "drwxrwxrwt"),
+            (FileKind::File, 0o4755, "-rwsr-xr-x"),
+            (FileKind::File, 0o6644, "-rwSr-Sr--"),
+            (FileKind::Symlink, 0o777, "lrwxrwxrwx"),
+        ] {
+            assert_eq!(mode_text(kind, mode), text);
+        }
+    }
+
+    #[test]
+    fn times_are_shown() {
+        let time = |seconds, nanoseconds| rfc3339(Timespec { seconds, nanoseconds });
+        assert_eq!(time(0, 1), "1970-01-01T00:00:00.000000001Z");
+        assert_eq!(time(-1, 500_000_000), "1969-12-31T23:59:59.500000000Z");
+        assert_eq!(time(i64::MAX, 0), format!("@{}", i64::MAX));
+    }
+}
