@@ -2,11 +2,14 @@
 //! processes change at any time, so no reference to its bytes is ever made.
 //!
 //! A racing copy sees old or new bytes, byte by byte; aligned 8-byte accesses do not tear. Past
-//! the end of the file, and where the medium fails, an access raises SIGBUS, as it does for the
-//! program's own loads and stores.
+//! the end of the file, and where the medium fails, copies, loads and stores return
+//! [`AccessError::Bus`]; read-modify-write accesses look first, and raise SIGBUS only if the file
+//! is truncated in between, as the program's own loads and stores do.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use limpid_pmem::Copier;
 
 use crate::map::LinuxMap;
 
@@ -29,6 +32,9 @@ pub enum AccessError {
     /// A store to a map that takes none.
     #[error("the map is read-only")]
     ReadOnly,
+    /// The page lies past the end of the file, or the medium failed.
+    #[error("the page lies past the end of the file, or the medium failed")]
+    Bus,
 }
 
 impl LinuxMap {
@@ -37,33 +43,32 @@ impl LinuxMap {
         let from = self.at(offset, into.len())?;
         // SAFETY: `at` checked that the source lies in the reservation, which lives as long as
         // `self`; the destination is ours alone.
-        unsafe { copy(into.as_mut_ptr(), from, into.len()) };
-        Ok(())
+        let copied = unsafe { Copier::get().copy(into.as_mut_ptr(), from, into.len()) };
+        copied.map_err(|_| AccessError::Bus)
     }
 
-    /// Copies bytes into the map. `offset` counts from the start of the map.
+    /// Copies bytes into the map. `offset` counts from the start of the map. After
+    /// [`AccessError::Bus`] some of the bytes may have been stored.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), AccessError> {
         let to = self.at_writable(offset, from.len())?;
         // SAFETY: `at` checked that the destination lies in the reservation, which lives as long
         // as `self`, and it takes stores.
-        unsafe { copy(to, from.as_ptr(), from.len()) };
-        Ok(())
+        let copied = unsafe { Copier::get().copy(to, from.as_ptr(), from.len()) };
+        copied.map_err(|_| AccessError::Bus)
     }
 
     /// Loads the aligned 8 bytes at `offset` (acquire).
     pub fn load_u64(&self, offset: usize) -> Result<u64, AccessError> {
         let at = self.aligned(self.at(offset, 8)?, offset)?;
-        // SAFETY: `at` and `aligned` checked place and alignment. A volatile load rather than an
-        // atomic one: the memory may be read-only.
-        let value = unsafe { at.read_volatile() };
-        std::sync::atomic::fence(Ordering::Acquire);
-        Ok(value)
+        // SAFETY: `at` and `aligned` checked place and alignment.
+        unsafe { Copier::get().load_u64(at.cast()) }.map_err(|_| AccessError::Bus)
     }
 
     /// Stores the aligned 8 bytes at `offset` (release).
     pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), AccessError> {
-        self.atomic(offset)?.store(value, Ordering::Release);
-        Ok(())
+        let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
+        // SAFETY: `at_writable` and `aligned` checked place, protection and alignment.
+        unsafe { Copier::get().store_u64(at.cast(), value) }.map_err(|_| AccessError::Bus)
     }
 
     /// Adds to the aligned 8 bytes at `offset`, wrapping; returns what was there before.
@@ -85,6 +90,7 @@ impl LinuxMap {
 
     fn atomic(&self, offset: usize) -> Result<&AtomicU64, AccessError> {
         let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
+        self.load_u64(offset)?;
         // SAFETY: `at_writable` and `aligned` checked place, protection and alignment; the
         // reference lives no longer than the map. Others access these bytes atomically too, or
         // by raw copies outside this program's memory model.
@@ -106,47 +112,5 @@ impl LinuxMap {
             return Err(AccessError::OutOfRange { offset, len, size });
         }
         Ok(self.as_ptr().wrapping_add(offset))
-    }
-}
-
-/// Copies bytes of which one side is shared memory; the sides must not overlap.
-///
-/// # Safety
-/// `from` must be readable and `to` writable for `len` bytes.
-#[cfg(target_arch = "x86_64")]
-unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: see the function's contract. The direction flag is clear by the ABI. The compiler
-    // knows nothing of these accesses, so races are the hardware's alone.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack, preserves_flags)
-        );
-    }
-}
-
-/// Copies bytes of which one side is shared memory; the sides must not overlap.
-///
-/// # Safety
-/// `from` must be readable and `to` writable for `len` bytes.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn copy(to: *mut u8, from: *const u8, len: usize) {
-    let mut done = 0;
-    while done < len {
-        let (source, target) = (from.wrapping_add(done), to.wrapping_add(done));
-        let words = source.cast::<u64>().is_aligned() && target.cast::<u64>().is_aligned();
-        // SAFETY: see the function's contract; volatile, since the other side may change.
-        unsafe {
-            if words && len - done >= 8 {
-                target.cast::<u64>().write_volatile(source.cast::<u64>().read_volatile());
-                done += 8;
-            } else {
-                target.write_volatile(source.read_volatile());
-                done += 1;
-            }
-        }
     }
 }

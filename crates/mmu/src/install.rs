@@ -23,13 +23,8 @@ impl LinuxMap {
         }
         self.engine.counters.installs.fetch_add(1, Ordering::Relaxed);
         self.engine.uffd.wake(self.span(pages));
-        match result {
-            Ok(()) => Ok(()),
-            Err(Errno::NOMEM | Errno::AGAIN | Errno::NOSPC | Errno::NFILE) => {
-                Err(MmuError::NoMemory)
-            }
-            Err(errno) => panic!("installing {target:?} at {pages:?}: {errno}"),
-        }
+        // Whatever else the system refuses (a sealed pool, say) is as final as a want of memory.
+        result.map_err(|_| MmuError::NoMemory)
     }
 
     fn try_install(&self, pages: PageRange, target: Target) -> Result<(), Errno> {
@@ -73,6 +68,8 @@ impl LinuxMap {
             engine.stage.zeroes(&engine.uffd, &self.region, self.span(run), |piece| {
                 let now = engine.tick();
                 state.segments.set(self.pages_at(piece), Shown::Zero { island: now }, now);
+                // Who waits need not wait for the stage to be cleared.
+                engine.uffd.wake(piece);
             })
         })
     }
@@ -139,8 +136,9 @@ impl LinuxMap {
             }
             for run in self.without_copies(state, part)? {
                 for page in run.start.0..run.end.0 {
-                    let skipped = (page - pages.start.0) * PAGE_SIZE;
-                    self.copy_page(PageRange::new(page, page + 1), device.map(|at| at + skipped))?;
+                    let page = PageRange::new(page, page + 1);
+                    let skipped = page.start.offset() - pages.start.offset();
+                    self.copy_page(state, page, device.map(|at| at + skipped))?;
                 }
             }
         }
@@ -148,25 +146,40 @@ impl LinuxMap {
     }
 
     /// Puts an ordinary page with the contents of the medium (or zeroes) in place of nothing or
-    /// of a zero page. An access between the two steps faults and waits for the entry.
-    fn copy_page(&self, page: PageRange, device: Option<u64>) -> Result<(), Errno> {
+    /// of a zero page; poison where the medium fails. An access between the two steps faults and
+    /// waits for the entry.
+    fn copy_page(
+        &self,
+        state: &mut State,
+        page: PageRange,
+        device: Option<u64>,
+    ) -> Result<(), Errno> {
         let mut bytes = [0; PAGE_SIZE as usize];
-        if let Some(device) = device {
-            let mut filled = 0;
-            while filled < bytes.len() {
-                let at = device + filled as u64;
-                match rustix::io::pread(self.backing.file(), &mut bytes[filled..], at) {
-                    // The host file is shorter than the pool: what it lacks has no bytes.
-                    Ok(0) => return Err(Errno::NOSPC),
-                    Ok(count) => filled += count,
-                    Err(Errno::INTR) => continue,
-                    Err(_) => return Err(Errno::NOSPC),
-                }
-            }
-        }
+        let filled = device.is_none_or(|device| self.read_pool(device, &mut bytes));
         let span = self.span(page);
         self.region.drop_pages(span)?;
-        self.engine.uffd.copy(&self.region, span.start, &bytes)
+        if filled {
+            return self.engine.uffd.copy(&self.region, span.start, &bytes);
+        }
+        self.engine.uffd.poison(&self.region, span)?;
+        state.segments.set(page, Shown::Poison, 0);
+        Ok(())
+    }
+
+    /// Reads one page of the pool; false if the medium cannot deliver it.
+    fn read_pool(&self, device: u64, bytes: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let rest = &mut bytes[filled..];
+            match rustix::io::pread(self.backing.file(), rest, device + filled as u64) {
+                // The host file is shorter than the pool was.
+                Ok(0) => return false,
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// Applies `put` to the runs of `pages` that may be replaced: all of them in a shared map,
@@ -184,7 +197,7 @@ impl LinuxMap {
         let result = self
             .without_copies(state, pages)
             .and_then(|runs| runs.into_iter().try_for_each(|run| put(state, run)));
-        self.thaw(state, frozen);
+        self.thaw(frozen);
         result
     }
 

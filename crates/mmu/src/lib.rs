@@ -21,6 +21,11 @@
 //! sleeps until its `REMAP` event was read, with the state of its map held; so the threads that
 //! read events never wait for the state of a map unless another of them is reading (`faults.rs`).
 //!
+//! Limits: a signal handler must not touch a map while its own thread may be inside this crate (it
+//! would wait for a lock that its thread holds); the memory of maps is not for madvise, mprotect,
+//! mremap or mlock by the program (dropping pages is harmless where zeroes are shown, the rest is
+//! not ours to repair); see also `private.rs` for system calls that meet a frozen private map.
+//!
 //! Not here: what a page should show (the DAX layer), locks of entries, files, persistence.
 //!
 //! ```

@@ -14,43 +14,33 @@ use crate::mm::fatal;
 use crate::pagemap::{Query, is};
 use crate::segments::Shown;
 
-/// Storage of a private map that takes no stores until it is thawed.
+/// A range of a private map that takes no stores until it is thawed.
 #[must_use]
-pub(crate) struct Frozen(Vec<PageRange>);
+pub(crate) struct Frozen(Option<PageRange>);
 
 impl LinuxMap {
-    /// Makes the storage in `pages` read-only; stores wait until `thaw`.
+    /// Makes the storage in `pages` read-only, with whatever lies between; stores wait until
+    /// `thaw`.
     pub(crate) fn freeze(&self, state: &mut State, pages: PageRange) -> Frozen {
-        let storage: Vec<_> = state
-            .segments
-            .parts(pages)
-            .into_iter()
-            .filter_map(|(part, shown)| shown.is_storage().then_some(part))
-            .collect();
-        if !storage.is_empty() {
+        let storage = state.segments.hull(pages, Shown::is_storage);
+        if let Some(storage) = storage {
             self.watch_of_private().freeze();
-            for part in &storage {
-                if let Err(errno) = self.region.protect(self.span(*part), false) {
-                    fatal("freezing a private map", errno);
-                }
+            if let Err(errno) = self.region.protect(self.span(storage), false) {
+                fatal("freezing a private map", errno);
             }
         }
         Frozen(storage)
     }
 
-    /// Lets stores to the storage that is left go on, whatever replaced the rest.
-    pub(crate) fn thaw(&self, state: &mut State, frozen: Frozen) {
-        if frozen.0.is_empty() {
-            return;
-        }
-        for (part, shown) in frozen.0.iter().flat_map(|range| state.segments.parts(*range)) {
-            if shown.is_storage()
-                && let Err(errno) = self.region.protect(self.span(part), true)
-            {
+    /// Lets stores go on, whatever the range shows now. Zero pages stay write-protected: that
+    /// is a property of the page, not of the range.
+    pub(crate) fn thaw(&self, frozen: Frozen) {
+        if let Some(range) = frozen.0 {
+            if let Err(errno) = self.region.protect(self.span(range), true) {
                 fatal("thawing a private map", errno);
             }
+            self.watch_of_private().thaw();
         }
-        self.watch_of_private().thaw();
     }
 
     /// The runs of `pages` that hold no private copy; all of `pages` in a shared map.
@@ -63,21 +53,30 @@ impl LinuxMap {
             return Ok(vec![pages]);
         }
         let mut runs = Vec::new();
-        for (part, shown) in state.segments.parts(pages) {
-            // Poison looks like a page swapped out; what was poisoned held no copy.
-            if shown == Shown::Poison {
-                push(&mut runs, part);
-                continue;
-            }
-            let mut from = part.start;
-            self.engine.pagemap.scan(self.span(part), COPIES, |run, _| {
-                let copy = self.pages_at(run);
-                push(&mut runs, PageRange { start: from, end: copy.start });
-                from = copy.end;
-            })?;
-            push(&mut runs, PageRange { start: from, end: part.end });
+        let mut from = pages.start;
+        // Poison looks like a page swapped out, so it is not asked for; what was poisoned held
+        // no copy.
+        for (poison, _) in state.segments.parts(pages).iter().filter(|(_, s)| *s == Shown::Poison) {
+            self.scan_for_copies(PageRange { start: from, end: poison.start }, &mut runs)?;
+            push(&mut runs, *poison);
+            from = poison.end;
         }
+        self.scan_for_copies(PageRange { start: from, end: pages.end }, &mut runs)?;
         Ok(runs)
+    }
+
+    fn scan_for_copies(&self, pages: PageRange, runs: &mut Vec<PageRange>) -> Result<(), Errno> {
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let mut from = pages.start;
+        self.engine.pagemap.scan(self.span(pages), COPIES, |run, _| {
+            let copy = self.pages_at(run);
+            push(runs, PageRange { start: from, end: copy.start });
+            from = copy.end;
+        })?;
+        push(runs, PageRange { start: from, end: pages.end });
+        Ok(())
     }
 
     fn watch_of_private(&self) -> &crate::sigsegv::Watch {

@@ -11,7 +11,9 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use rustix::thread::futex;
 
 use crate::mm::Span;
 
@@ -20,7 +22,7 @@ struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
     /// Odd while the map is frozen.
-    generation: AtomicU64,
+    generation: AtomicU32,
 }
 
 /// Slots never go away: the handler walks them without any lock.
@@ -33,7 +35,7 @@ static FIRST: Block = new_block();
 
 const fn new_block() -> Block {
     let slots = [const {
-        Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), generation: AtomicU64::new(0) }
+        Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), generation: AtomicU32::new(0) }
     }; 64];
     Block { slots, next: AtomicPtr::new(std::ptr::null_mut()) }
 }
@@ -82,6 +84,8 @@ impl Watch {
     pub fn thaw(&self) {
         let before = self.slot.generation.fetch_add(1, Ordering::SeqCst);
         assert!(!before.is_multiple_of(2), "only a frozen map is thawed");
+        // Fails for no address that is mapped.
+        let _ = futex::wake(&self.slot.generation, futex::Flags::PRIVATE, i32::MAX as u32);
     }
 }
 
@@ -129,7 +133,7 @@ fn install_handler() {
 /// What each thread (by its number, collisions do no harm) last had tried again.
 static TRIED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 
-/// Async-signal-safe: atomics and the system calls gettid and sched_yield, without errno.
+/// Async-signal-safe: atomics and the system calls gettid and futex, without errno.
 extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes valid pointers to a handler with SA_SIGINFO.
     let (address, refused) =
@@ -141,11 +145,12 @@ extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mu
     if refused && let Some(slot) = slots().find(holds) {
         let mut generation = slot.generation.load(Ordering::SeqCst);
         while !generation.is_multiple_of(2) {
-            rustix::thread::sched_yield();
+            // Returns at once if the generation has changed; any error leads to another look.
+            let _ = futex::wait(&slot.generation, futex::Flags::PRIVATE, generation, None);
             generation = slot.generation.load(Ordering::SeqCst);
         }
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u64;
-        let key = mix(mix(mix(thread) ^ address as u64) ^ generation);
+        let key = mix(mix(mix(thread) ^ address as u64) ^ u64::from(generation));
         if TRIED[thread as usize % TRIED.len()].swap(key, Ordering::Relaxed) != key {
             return;
         }

@@ -83,7 +83,7 @@ impl LinuxMap {
         for run in self.without_copies(state, pages)? {
             self.clear_shared(state, run)?;
         }
-        self.thaw(state, frozen);
+        self.thaw(frozen);
         Ok(())
     }
 

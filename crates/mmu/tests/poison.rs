@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::*;
 use limpid_dax::{Mmu, PageRange, Target};
-use limpid_mmu::LinuxMap;
+use limpid_mmu::{AccessError, LinuxMap};
 
 /// True if the byte at `offset` can be read.
 fn readable(map: &LinuxMap, offset: usize) -> bool {
@@ -61,6 +61,7 @@ fn poison_replaces_everything_and_is_replaced() {
             map.install(PageRange::new(7, 9), Target::Poison).unwrap();
             assert!(!readable(&map, 7 * 4096) && !readable(&map, 8 * 4096));
             assert_eq!((map.load_u64(6 * 4096), map.load_u64(9 * 4096)), (Ok(0), Ok(0)));
+            assert_eq!(map.load_u64(7 * 4096), Err(AccessError::Bus));
             map.install(PageRange::new(7, 8), target).unwrap();
             map.unmap(PageRange::new(8, 9));
             assert!(readable(&map, 7 * 4096) && readable(&map, 8 * 4096));
@@ -78,7 +79,8 @@ fn a_load_past_the_end_is_sigbus() {
         file.set_end(1);
         let map = file.map(PageRange::new(0, 2), false, false);
         assert_eq!(map.load_u64(0), Ok(0));
-        let _ = map.load_u64(4096);
+        // SAFETY: the page lies in the live map; the process is here to die by the load.
+        unsafe { map.as_ptr().add(4096).read_volatile() };
         return;
     }
     let child = Command::new(std::env::current_exe().unwrap())

@@ -73,7 +73,7 @@ fn race(lose: impl Fn(&LinuxMap) + Sync) -> u64 {
     let mut random = Random::new(seed());
     let file = TestFile::new(engine, 16);
     let lost = AtomicU64::new(0);
-    for _ in 0..40 {
+    for _ in 0..15 {
         let map = file.map(PageRange::new(0, 2 * UNIT_PAGES), true, true);
         file.write(0, &[1]);
         let stop = AtomicBool::new(false);

@@ -7,6 +7,7 @@ mod common;
 
 use common::*;
 use limpid_dax::PageRange;
+use limpid_mmu::EngineError;
 
 #[test]
 fn read_and_write_on_fresh_pages() {
@@ -60,7 +61,7 @@ fn a_forked_child_has_nothing_at_the_addresses() {
     // SAFETY: the child only makes system calls that are async-signal-safe, and exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let mut found = 0;
+        let mut found = i32::from(limpid_mmu::Engine::get().err() != Some(EngineError::Forked));
         for map in [&shared, &private, &reads] {
             for unit in 0..4 {
                 let at = map.as_ptr().wrapping_add((unit * UNIT) as usize);

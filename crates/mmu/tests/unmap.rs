@@ -65,10 +65,11 @@ fn what_is_there_already_is_installed_at_once() {
 fn race(buggy: bool) -> u64 {
     let engine = engine().expect("checked by the caller");
     let file = TestFile::new(engine, 16);
+    file.write(0, &[0]);
     let pages = PageRange::new(0, 2 * UNIT_PAGES);
     let (reads, writes) = (file.map(pages, false, false), file.map(pages, true, false));
     let stop = AtomicBool::new(false);
-    let backwards = AtomicU64::new(0);
+    let (last, backwards) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for map in [&reads, &writes] {
             scope.spawn(|| {
@@ -85,15 +86,16 @@ fn race(buggy: bool) -> u64 {
             });
         }
         scope.spawn(|| {
-            for round in 1..=100_000 {
+            while !stop.load(Ordering::Relaxed) {
+                let round = last.load(Ordering::Relaxed) + 1;
                 for index in 0..8 {
                     writes.store_u64(index * 8192, round).unwrap();
                 }
+                last.store(round, Ordering::Relaxed);
             }
-            stop.store(true, Ordering::Relaxed);
         });
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
+            for _ in 0..300 {
                 if buggy {
                     // The planted bug: other storage without an unmap before.
                     for device in [8 * UNIT, 9 * UNIT] {
@@ -104,11 +106,13 @@ fn race(buggy: bool) -> u64 {
                     file.relocate(0);
                 }
             }
+            stop.store(true, Ordering::Relaxed);
         });
     });
+    let last = last.into_inner();
     for index in 0..8u64 {
-        let last = reads.load_u64(index as usize * 8192).unwrap();
-        if last != 100_000 || file.read_u64(index * 8192) != 100_000 {
+        let seen = reads.load_u64(index as usize * 8192).unwrap();
+        if seen != last || file.read_u64(index * 8192) != last {
             backwards.fetch_add(1, Ordering::Relaxed);
         }
     }
