@@ -3,7 +3,7 @@
 //! A command ends in one of three ways: it did what it was told (exit code 0), it failed and said
 //! so in one line on standard error (1), or it was not understood (2).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cmd;
 mod copy;
@@ -33,10 +33,10 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) if !error.use_stderr() => {
-            // Help or version was asked for; who closes the pipe early has seen enough.
+        Err(error) if is_help(&error) => {
+            // Who closes the pipe early has seen enough.
             let _ = error.print();
-            return ExitCode::SUCCESS;
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
         Err(error) => return Failure::from_clap(&error).report(),
     };
@@ -44,4 +44,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Help or the version was asked for, or no command was given and help is the answer.
+fn is_help(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::*;
+    let kind = error.kind();
+    matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand)
 }

@@ -23,7 +23,7 @@ impl fmt::Display for SizeError {
             SizeError::NoNumber => write!(out, "no number; write sizes like 512MiB or 1.5G"),
             SizeError::UnknownUnit(unit) => write!(
                 out,
-                "unknown unit '{unit}'; K, M, G, T, P and KiB, MiB, GiB, TiB, PiB are powers of 1024"
+                "unknown unit '{unit}'; known are K, M, G, T, P and KiB, MiB, GiB, TiB, PiB"
             ),
             SizeError::NotWhole => write!(out, "not a whole number of bytes"),
             SizeError::TooLarge => write!(out, "larger than any file"),
@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     bytes.checked_add(fraction_of(fraction, unit)?).ok_or(SizeError::TooLarge)
 }
 
-/// The bytes that the digits behind the point stand for, rounded down; of a byte there are no parts.
+/// The bytes that the digits behind the point stand for, rounded down. A byte has no parts.
 fn fraction_of(digits: &str, unit: u64) -> Result<u64, SizeError> {
     let digits = digits.trim_end_matches('0');
     if digits.is_empty() {

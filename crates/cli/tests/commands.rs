@@ -147,4 +147,7 @@ fn help_names_every_command() {
     for command in ["mkfs", "info", "df", "ls", "stat", "cat", "cp", "mv", "rm", "mkdir", "ln"] {
         assert!(help.text().contains(command), "{command}");
     }
+    let short = sandbox.ok(&["-h"]);
+    let bare = sandbox.run::<&str>(&[]);
+    assert_eq!((bare.code, bare.stderr.as_str()), (2, short.text()));
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use limpid::{Error, FsError, PoolOptions};
+use limpid::{Error, FsError, OpenError, PoolOptions};
 
 use super::info;
 use crate::failure::{At, Failure, Result};
@@ -20,7 +20,7 @@ pub struct Mkfs {
     /// Size of the pool, like 512MiB or 1.5G; a device has its own
     #[arg(long, value_parser = size::parse, allow_hyphen_values = true)]
     size: Option<u64>,
-    /// A name for the pool, up to 63 bytes
+    /// A name for the pool, up to 64 bytes
     #[arg(long, default_value = "")]
     label: String,
     /// Overwrite what the file or device holds
@@ -48,8 +48,7 @@ impl Mkfs {
             Found::Device => true,
         };
         if holds_something && !self.force {
-            let advice = "--force overwrites it and all it holds";
-            return Err(Failure::new("exists already", self.pool.display(), advice));
+            return Err(self.refusal());
         }
         let fresh = matches!(found, Found::Nothing);
         let options = PoolOptions::new().label(self.label.as_str()).overwrite(!fresh);
@@ -95,11 +94,22 @@ impl Mkfs {
         Ok(size)
     }
 
+    /// Something is there already; it may be nothing that could hold a pool.
+    fn refusal(&self) -> Failure {
+        match PoolOptions::new().read_only(true).open(&self.pool) {
+            Err(error @ Error::Open(OpenError::NotAMedium { .. })) => self.failure(&error),
+            _ => {
+                let advice = "--force overwrites it and all it holds";
+                Failure::new("exists already", self.pool.display(), advice)
+            }
+        }
+    }
+
     fn failure(&self, error: &Error) -> Failure {
         match error {
             Error::Pool { source: FsError::NameTooLong, .. } => {
                 let what = format!("the label has {} bytes", self.label.len());
-                Failure::new(what, self.pool.display(), "labels have up to 63 bytes")
+                Failure::new(what, self.pool.display(), "labels have up to 64 bytes")
             }
             _ => Failure::from_open(error, &self.pool),
         }
