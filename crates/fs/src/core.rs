@@ -74,6 +74,13 @@ impl Verified {
         Verified((0..geometry.groups).map(|_| OnceLock::new()).collect())
     }
 
+    /// Forgets all, so that every checksum is verified again.
+    pub fn forget(&self) {
+        for words in self.0.iter().filter_map(OnceLock::get) {
+            words.iter().for_each(|word| word.store(0, Ordering::Release));
+        }
+    }
+
     fn get(&self, geometry: &Geometry, block: u64) -> bool {
         by_group(geometry, block, 1).all(|(group, bit, _)| {
             self.0[group].get().is_some_and(|words| {

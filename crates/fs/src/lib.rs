@@ -74,10 +74,13 @@ mod remove;
 mod rename;
 mod table;
 
+mod check;
+
 mod error;
 mod thread;
 
 pub use attributes::{Attributes, FileKind, Ino, Kind, NewNode, SetAttributes, Timespec};
+pub use check::Problem;
 pub use dir::{DirEntry, MAX_NAME};
 pub use error::{FsError, What};
 pub use format::FormatOptions;

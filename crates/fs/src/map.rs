@@ -57,6 +57,7 @@ pub(crate) fn find(map: &Map, page: u64) -> core::result::Result<Run, u64> {
 /// The runs in `start..end`, cut to it.
 pub(crate) fn runs_in(map: &Map, start: u64, end: u64) -> impl Iterator<Item = Run> + '_ {
     let first = match find(map, start) {
+        _ if start >= end => end,
         Ok(run) => run.page,
         Err(next) => next,
     };

@@ -9,7 +9,7 @@ use limpid_dax::{MAX_FILE_SIZE, PageRange};
 
 use crate::alloc::Want;
 use crate::attributes::Timespec;
-use crate::change::{STEP, cut};
+use crate::change::STEP;
 use crate::error::{FsError, Result};
 use crate::extent::Run;
 use crate::inode::{Inode, State};
@@ -78,14 +78,8 @@ impl Inode {
         self.core.space.soft.release(&self.core.space, self.ino().0);
         self.update(state, Tx::shrinking(&self.core), |tx, meta, map| {
             let map = map.expect("it is loaded");
-            // What is freed is freed from the old map; its tree is replaced below anyway.
-            let old = meta.body;
-            let before = meta.blocks;
-            if !matches!(old, Body::Tree(_)) {
-                while !cut(tx, meta, map, hole.0, hole.1)? {}
-            } else {
-                forget(tx, meta, map, hole);
-            }
+            // The old tree still holds what is freed here, but it is replaced as a whole below.
+            forget(tx, meta, map, hole);
             let mut moved: Vec<Run> = Vec::with_capacity(map.len() + 1);
             for run in map.values() {
                 let parts = if run.page < hole.1 && hole.1 < run.end() {
@@ -101,7 +95,6 @@ impl Inode {
                     }
                 }
             }
-            debug_assert!(meta.blocks <= before);
             rebuild(tx, meta, &moved)?;
             *map = moved.into_iter().map(|run| (run.page, run)).collect();
             meta.size = size;
