@@ -40,7 +40,7 @@ impl Node {
     pub fn note_read(&self) {
         if !self.read_noted.load(Ordering::Relaxed) {
             self.read_noted.store(true, Ordering::Relaxed);
-            self.inode().touch_atime();
+            self.inode().touch_accessed();
         }
     }
 
@@ -57,7 +57,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.table.forget(self);
         if let Some(inode) = self.inode.take() {
-            self.table.fs.release(inode);
+            // An error leaves the inode to the next opening of the pool, which ends what is left.
+            let _ = self.table.fs.release(inode);
         }
     }
 }
@@ -94,7 +95,8 @@ impl Nodes {
         match live {
             Some(node) => {
                 drop(open);
-                self.fs.release(inode);
+                // The live node still holds the inode: this release only counts down.
+                let _ = self.fs.release(inode);
                 node
             }
             None => self.insert(&mut open, inode),

@@ -124,9 +124,7 @@ impl OpenOptions {
         Ok(file)
     }
 
-    /// Finds or creates the inode. Between the look-up and the opening the name may come to mean
-    /// another file, and the inode number may be used again; an open inode's number is not, so
-    /// the name is looked up once more after opening.
+    /// Finds or creates the inode.
     fn open_node(&self, pool: &Pool, path: &Path) -> Result<Arc<Node>> {
         let (fs, nodes) = (&pool.inner.fs, &pool.inner.nodes);
         let at = Error::at(path);
@@ -138,18 +136,14 @@ impl OpenOptions {
                 Some((_, FileKind::Symlink)) => {
                     return Err(Error::Loop { path: path.to_owned() });
                 }
-                Some((ino, _)) => {
-                    let node = match nodes.open(ino) {
-                        Ok(node) => node,
-                        Err(FsError::NotFound) => continue,
-                        Err(error) => return Err(at(error)),
-                    };
-                    let again = place.name.is_empty()
-                        || fs.lookup(place.dir, &place.name).is_ok_and(|(now, _)| now == ino);
-                    if again {
-                        return Ok(node);
-                    }
-                }
+                Some((ino, _)) if place.name.is_empty() => return nodes.open(ino).map_err(at),
+                // Looked up and opened in one step: in between, the number could have become
+                // another file's.
+                Some(_) => match fs.open_child(place.dir, &place.name) {
+                    Ok(inode) => return Ok(nodes.adopt(inode)),
+                    Err(FsError::NotFound) => {}
+                    Err(error) => return Err(at(error)),
+                },
                 None if self.create || self.create_new => {
                     let (uid, gid) = self.owner.unwrap_or_else(process_ids);
                     let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::node::Nodes;
 
 /// Smallest size of a pool in bytes.
-pub const MIN_POOL_SIZE: u64 = limpid_fs::MIN_SIZE;
+pub const MIN_POOL_SIZE: u64 = 1024 * limpid_fs::BLOCK;
 
 /// How a pool is created or opened.
 ///
@@ -287,7 +287,7 @@ impl Pool {
 
     /// Space and inodes.
     pub fn statfs(&self) -> Result<Statfs> {
-        Ok(self.inner.fs.statfs()?)
+        Ok(self.inner.fs.statfs())
     }
 
     /// Makes everything durable: stores through maps, times, and on a plain file all of its
@@ -303,8 +303,8 @@ impl Pool {
 
     /// Checks the file system's structures and returns what is wrong, a line each.
     pub fn check(&self) -> Result<Vec<String>> {
-        let problems = self.inner.fs.check()?;
-        Ok(problems.iter().map(|problem| format!("{problem}")).collect())
+        let problems = self.inner.fs.check();
+        Ok(problems.iter().map(|problem| format!("{problem:?}")).collect())
     }
 }
 
