@@ -2,6 +2,8 @@
 //! does.
 #![allow(dead_code)]
 
+pub mod crash;
+
 use std::sync::Arc;
 
 use limpid_dax::{Backing, Intent, Iomap, PageRange, Published};
