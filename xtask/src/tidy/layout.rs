@@ -41,7 +41,15 @@ pub fn function_length(tree: &Tree) -> Vec<Offence> {
 
 /// Every Rust file opens by saying what it holds.
 pub fn header(tree: &Tree) -> Vec<Offence> {
-    let headless = tree.rust().filter(|source| !source.text.starts_with("//!"));
+    let is_attribute = |line: &&str| line.trim().is_empty() || line.starts_with("#![");
+    let opens_well = |source: &&Source| {
+        source
+            .text
+            .lines()
+            .find(|line| !is_attribute(line))
+            .is_some_and(|line| line.starts_with("//!"))
+    };
+    let headless = tree.rust().filter(|source| !opens_well(source));
     headless.map(|source| source.offence(1, "no `//!` header says what the file holds")).collect()
 }
 
@@ -113,7 +121,8 @@ mod tests {
 
     #[test]
     fn headless_files_are_reported() {
-        let tree = Tree::of(&[("a.rs", "//! A.\n"), ("b.rs", "fn f() {}\n")]);
-        assert_eq!(places(header(&tree)), ["b.rs:1"]);
+        let with_attribute = "#![cfg(unix)]\n\n//! C.\n";
+        let files = [("a.rs", "//! A.\n"), ("b.rs", "fn f() {}\n"), ("c.rs", with_attribute)];
+        assert_eq!(places(header(&Tree::of(&files))), ["b.rs:1"]);
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -30,6 +31,9 @@ impl Ended {
         serde_json::from_slice(&self.stdout).unwrap()
     }
 }
+
+/// Held while a process starts.
+static SPAWN: Mutex<()> = Mutex::new(());
 
 /// A folder of its own, in which commands run.
 pub struct Sandbox {
@@ -77,7 +81,14 @@ impl Sandbox {
 
     /// Runs the command.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ended {
-        let output = self.command(arguments).output().unwrap();
+        let mut command = self.command(arguments);
+        let child = {
+            // Until it has become the command, a new process has a copy of every open file of this
+            // one, and with it the lock of a pool that another test is closing.
+            let _one = SPAWN.lock().unwrap_or_else(PoisonError::into_inner);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let output = child.wait_with_output().unwrap();
         let shown: Vec<_> = arguments.iter().map(|a| a.as_ref().to_string_lossy()).collect();
         let code = output.status.code().unwrap_or_else(|| panic!("{shown:?} was killed"));
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -99,6 +110,16 @@ impl Sandbox {
         let shown: Vec<_> = arguments.iter().map(|a| a.as_ref().to_string_lossy()).collect();
         assert_one_line(&ended, what, &format!("{shown:?}"));
         ended
+    }
+}
+
+impl Drop for Sandbox {
+    /// The folder of a failed test stays for those who look for the reason.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("the folder is kept: {}", self.folder.path().display());
+        }
     }
 }
 
