@@ -26,13 +26,26 @@ impl<C: Config> Mapping<C> {
     /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Wants lock 1
     /// exclusive.
     fn break_layout(&self, pages: PageRange, dirty: Dirty) -> ExclusiveGuard<'_, C> {
+        self.break_layout_to(pages, dirty, None)
+    }
+
+    /// As `break_layout`; pages from `past_end` on also lose their private copies.
+    fn break_layout_to(
+        &self,
+        pages: PageRange,
+        dirty: Dirty,
+        past_end: Option<PageIndex>,
+    ) -> ExclusiveGuard<'_, C> {
         loop {
             let guard = self.invalidate_lock.exclusive();
             // No fault is running, so no entry is added: rounding out now stays true. Whole
             // entries are unmapped, or a part would stay mapped without an entry (I1).
             let rounded = self.index.with(|index| index.round_out(pages));
             if !left_out(Step::UnmapBeforeFree) {
-                self.unmap_range(rounded);
+                match past_end {
+                    Some(end) => self.unmap_past_end(rounded, end),
+                    None => self.unmap_range(rounded),
+                }
             }
             let busy = self.pins.with(|pins| {
                 pins.overlaps(rounded).then(|| self.waits.join(Key::pins(self.file), false))
@@ -65,7 +78,7 @@ impl<C: Config> Mapping<C> {
             return self.grow(old, size);
         }
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
-        let _guard = self.break_layout(gone, Dirty::Forget);
+        let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
         self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old))?;
         self.media.fence();
         self.iomap.set_size(size).map_err(DaxError::Iomap)

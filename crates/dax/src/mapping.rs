@@ -21,6 +21,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use limpid_pmem::Media;
 
+use crate::entry::{Entry, Marks};
 use crate::error::Fallback;
 use crate::index::Index;
 use crate::iomap::Iomap;
@@ -151,17 +152,22 @@ impl<C: Config> Mapping<C> {
     pub fn remove_map(&self, vma: &Arc<Vma>) {
         vma.mmu.unmap(vma.pages);
         if vma.shared && vma.writable {
-            self.index.with(|index| {
-                let mut cursor = vma.pages;
-                while let Some(slot) = index.first_in(cursor) {
-                    if slot.marks.dirty {
-                        index.update(slot.start, |_, marks| marks.whole = true);
-                    }
-                    cursor.start = slot.pages().end;
-                }
-            });
+            self.mark_whole(vma.pages);
         }
         self.maps.exclusive().remove(vma);
+    }
+
+    /// Marks the DIRTY entries that overlap `pages` WHOLE: stores to them were noted nowhere.
+    pub(crate) fn mark_whole(&self, pages: PageRange) {
+        self.index.with(|index| {
+            let mut cursor = pages;
+            while let Some(slot) = index.first_in(cursor) {
+                if slot.marks.dirty {
+                    index.update(slot.start, |_, marks| marks.whole = true);
+                }
+                cursor.start = slot.pages().end;
+            }
+        });
     }
 
     /// Number of live maps.
@@ -172,6 +178,16 @@ impl<C: Config> Mapping<C> {
     /// Number of pages that have an entry.
     pub fn entry_pages(&self) -> u64 {
         self.index.with(|index| index.pages())
+    }
+
+    /// Calls `see` for each entry with its pages, in order; for tests and diagnosis. Holds the
+    /// index mutex meanwhile, so `see` must not call this mapping.
+    pub fn for_each_entry(&self, mut see: impl FnMut(PageRange, Entry, Marks)) {
+        self.index.with(|index| {
+            for slot in index.iter() {
+                see(slot.pages(), slot.entry, slot.marks);
+            }
+        });
     }
 
     /// The counters.
@@ -221,6 +237,27 @@ impl<C: Config> Mapping<C> {
         count(&self.counters.unmaps);
         for vma in maps.overlapping(pages) {
             vma.mmu.unmap(vma.pages.intersect(pages));
+        }
+    }
+
+    /// As [`unmap_range`](Self::unmap_range), in the same one walk also without the private copies
+    /// of the pages from `end` on, which are past the end of the file from now on (C5).
+    pub(crate) fn unmap_past_end(&self, pages: PageRange, end: PageIndex) {
+        let maps = self.maps.shared();
+        if maps.is_empty() || pages.is_empty() {
+            return;
+        }
+        count(&self.counters.unmaps);
+        for vma in maps.overlapping(pages) {
+            let before = PageRange { start: pages.start, end: end.max(pages.start) };
+            let kept = vma.pages.intersect(before);
+            if !kept.is_empty() {
+                vma.mmu.unmap(kept);
+            }
+            let gone = vma.pages.intersect(PageRange::from(end)).intersect(pages);
+            if !gone.is_empty() {
+                vma.mmu.discard(gone);
+            }
         }
     }
 

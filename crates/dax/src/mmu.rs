@@ -76,6 +76,12 @@ pub trait Mmu: Send + Sync {
     /// Cannot fail: if the system refuses, the process is ended rather than left incoherent.
     fn unmap(&self, pages: PageRange);
 
+    /// As [`unmap`](Mmu::unmap), but private copies go, too: the pages lie past the end of the file
+    /// now.
+    fn discard(&self, pages: PageRange) {
+        self.unmap(pages);
+    }
+
     /// Write-protects the storage shown by `pages` and calls `written` for each run of pages
     /// that was stored to since the last call (or since it was installed).
     fn write_protect(&self, pages: PageRange, written: &mut dyn FnMut(PageRange)) -> Protection;

@@ -1,5 +1,6 @@
 //! Goal: a private map shows the file until a page is stored to, and that page alone is a copy
-//! from then on: no operation on the file loses it (A10) or shows it to others.
+//! from then on: no operation on the file loses it (A10) or shows it to others, but for a truncate
+//! below it.
 //!
 //! Method: stores to private maps over holes and data, then write, punch, truncate and collapse of
 //! the file, each looked at through the private map, a shared map and read.
@@ -72,12 +73,24 @@ fn copies_survive_every_operation_on_the_file() {
         file.punch_hole(0, 2 * HUGE as u64).unwrap();
         file.collapse_range(0, page).unwrap();
         file.insert_range(0, page).unwrap();
-        file.set_len(page).unwrap();
-        file.set_len(2 * HUGE as u64).unwrap();
         for at in copies {
             assert_eq!(byte(private, at), 9, "the copy at {at}");
         }
         assert_eq!(byte(private, PAGE), 0, "a page without a copy shows the file");
+    });
+}
+
+#[test]
+fn truncate_takes_copies_past_the_end_along() {
+    for_both(|file, private, _| {
+        let (kept, gone) = (2 * PAGE, HUGE + 3 * PAGE);
+        private.write(kept, &[9]).unwrap();
+        private.write(gone, &[9]).unwrap();
+        file.set_len(3 * PAGE as u64).unwrap();
+        assert!(private.read(gone, &mut [0]).is_err(), "past the end");
+        file.set_len(2 * HUGE as u64).unwrap();
+        assert_eq!(byte(private, kept), 9, "a copy before the end stays");
+        assert_eq!(byte(private, gone), 0, "one past the end is gone");
     });
 }
 

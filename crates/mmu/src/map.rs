@@ -209,6 +209,10 @@ impl Mmu for LinuxMap {
         self.unmap_pages(pages);
     }
 
+    fn discard(&self, pages: PageRange) {
+        LinuxMap::discard(self, pages);
+    }
+
     fn write_protect(&self, pages: PageRange, written: &mut dyn FnMut(PageRange)) -> Protection {
         self.collect_written(pages, written)
     }
