@@ -20,6 +20,7 @@ use limpid::FileKind;
 
 use crate::failure::{Failure, Result};
 use crate::pool_path::PoolPath;
+use crate::{bench, tour};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -35,6 +36,8 @@ pub enum Command {
     Mkdir(mkdir::Mkdir),
     Ln(ln::Ln),
     Truncate(truncate::Truncate),
+    Tour(tour::Tour),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -54,6 +57,8 @@ impl Command {
             Command::Mkdir(command) => command.run(),
             Command::Ln(command) => command.run(),
             Command::Truncate(command) => command.run(),
+            Command::Tour(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

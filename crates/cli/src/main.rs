@@ -5,13 +5,16 @@
 
 #![deny(unsafe_code)]
 
+mod bench;
 mod cmd;
 mod copy;
 mod failure;
 mod output;
 mod pool_path;
 mod pools;
+mod race;
 mod size;
+mod tour;
 
 use std::process::ExitCode;
 
