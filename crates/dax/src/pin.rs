@@ -29,6 +29,10 @@ impl<C: Config> Pin<C> {
 
 impl<C: Config> Drop for Pin<C> {
     fn drop(&mut self) {
+        // Stores by device address are noted by no page table. The next writeback has to write
+        // all of the entries; marked before the pin goes, or a writeback in between would see
+        // neither and clear DIRTY (I4).
+        self.mapping.mark_whole(self.pages);
         self.mapping.pins.with(|pins| pins.remove(self.pages));
         self.mapping.waits.wake(Key::pins(self.mapping.file), Wake::All);
     }
@@ -43,21 +47,24 @@ impl<C: Config> Mapping<C> {
             let bytes = pages.bytes();
             return Err(DaxError::TooLarge { at: bytes.start, len: bytes.end - bytes.start });
         }
+        // The pin stands before the storage is claimed: a writeback in between would clear DIRTY,
+        // and the stores by device address, which nothing notes, would be lost (I4). Lock 2 keeps
+        // out who would wait for the pin. If claiming fails, dropping the pin takes it back.
+        self.pins.with(|pins| pins.add(pages));
+        let mut pin = Pin { mapping: self.clone(), pages, extents: Vec::new() };
         let mut at = pages.start;
         while at < pages.end {
             at = self.claim_storage(at, pages)?;
         }
-        let mut extents = Vec::new();
         let mut at = pages.start;
         while at < pages.end {
             let rest = PageRange { start: at, end: pages.end };
             let extent = self.iomap.begin(rest, Intent::Read).map_err(DaxError::Iomap)?;
             assert_eq!(extent.backing, Backing::Mapped, "lock 2 keeps the storage in place");
             at = extent.pages.end;
-            extents.push(extent);
+            pin.extents.push(extent);
         }
-        self.pins.with(|pins| pins.add(pages));
-        Ok(Pin { mapping: self.clone(), pages, extents })
+        Ok(pin)
     }
 
     /// Gives the entry of `page` storage, as a store fault would, and marks it DIRTY, without
