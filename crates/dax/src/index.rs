@@ -94,8 +94,8 @@ impl Index {
         Slot { start, entry, marks }
     }
 
-    /// Removes entries that overlap `pages`, in order, as long as `keep_going` says what to do
-    /// with each. Stops at the first [`Visit::Stop`] and returns that entry.
+    /// Looks at the entries that overlap `pages`, in order, and does with each what `decide` says.
+    /// Stops at the first [`Visit::Stop`] and returns that entry.
     pub fn visit(
         &mut self,
         pages: PageRange,
@@ -105,6 +105,7 @@ impl Index {
         while let Some(slot) = self.first_in(cursor) {
             match decide(&slot) {
                 Visit::Keep => {}
+                Visit::Lock => self.update(slot.start, |entry, _| *entry = entry.locked()),
                 Visit::Remove => {
                     self.remove(slot.start);
                 }
@@ -138,6 +139,7 @@ impl Index {
 /// What [`Index::visit`] does with an entry.
 pub(crate) enum Visit {
     Keep,
+    Lock,
     Remove,
     Stop,
 }

@@ -1,19 +1,28 @@
 //! Invalidation: the index and the page tables cache the block map, and are told when it changed.
 //!
 //! The order is that of the flow of information, block map → index → page tables. The caller has
-//! changed the block map; then the entries go; then the whole range is unmapped, once. Unmapping
-//! before the entries are gone would be useless, since a fault could map the old entry again;
-//! unmapping per entry costs a walk over the maps for each.
+//! changed the block map; then the entries are locked; then the whole range is unmapped, once;
+//! then the entries go. Unmapping before they are locked would be useless, since a fault could map
+//! the old entry again; unmapping per entry costs a walk over the maps for each. And were they
+//! gone before the unmap, a store could fault the new block in and return while another map still
+//! shows the old zeroes: a load through it would miss that store (C1).
 //!
 //! Why no fault can slip through: a fault holds its entry lock from before it asks the block map
 //! until the page is installed. If it asked before the change, its entry is found here and waited
 //! for, and what it installed is unmapped below. If it asked after, it saw the change.
+//!
+//! Several entry locks are held here while another is waited for. That cannot deadlock: whoever
+//! else holds an entry waits for no other (a fault only tries for its neighbours), and lock 1
+//! keeps a second invalidation out.
+
+use alloc::vec::Vec;
 
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
 use crate::entry::Entry;
 use crate::index::{Slot, Visit};
+use crate::lock::Locked;
 use crate::mapping::{Config, Mapping, count};
 use crate::seam::Mutex as _;
 use crate::units::PageRange;
@@ -47,9 +56,45 @@ impl<C: Config> Mapping<C> {
             self.remove_entries(pages, Dirty::Keep);
             return;
         }
-        let unmap = self.remove_entries(pages, Dirty::Keep);
+        let (unmap, stale) = self.lock_entries(pages);
         if !left_out(Step::UnmapOnWrite) {
             self.unmap_range(unmap);
+        }
+        for locked in stale {
+            count(&self.counters.invalidated);
+            self.discard_entry(locked);
+        }
+    }
+
+    /// Locks the entries that overlap `pages`, waiting for each owner as [`Self::remove_entries`]
+    /// does; DIRTY ones are left alone. Returns `pages` rounded out to what was locked, and the
+    /// entries, whose locks are left held.
+    fn lock_entries(&self, pages: PageRange) -> (PageRange, Vec<Locked>) {
+        let mut rounded = pages;
+        let mut stale = Vec::new();
+        let mut cursor = pages;
+        loop {
+            let wait = self.index.with(|index| {
+                let stop = index.visit(cursor, |slot| {
+                    if slot.entry.is_locked() {
+                        return Visit::Stop;
+                    }
+                    if slot.marks.dirty {
+                        return Visit::Keep;
+                    }
+                    rounded.start = rounded.start.min(slot.start);
+                    rounded.end = rounded.end.max(slot.pages().end);
+                    stale.push(Locked { start: slot.start, found: slot.entry });
+                    Visit::Lock
+                })?;
+                // Everything before the owned entry is ours; it is looked at again.
+                cursor.start = cursor.start.max(stop.start);
+                Some(self.waits.join(self.key(stop.start), false))
+            });
+            match wait {
+                Some(ticket) => ticket.wait(),
+                None => return (rounded, stale),
+            }
         }
     }
 
