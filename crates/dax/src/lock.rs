@@ -51,7 +51,7 @@ impl<C: Config> Mapping<C> {
     ///
     /// A large entry with storage is never split: it is locked as it is, and small pages share
     /// it. A large ZERO entry is split when `split` is set (a store needs small pages): its maps
-    /// are unmapped first, while it is locked, then it is removed and all its waiters woken, since
+    /// are unmapped first, while it is locked, then it is replaced and all its waiters woken, since
     /// the size at this index changes. Wants locks 1 and 2 at most; leaves the entry lock held.
     pub(crate) fn grab_entry(&self, page: PageIndex, order: Order, split: bool) -> Grab {
         loop {
@@ -61,10 +61,24 @@ impl<C: Config> Mapping<C> {
                 Look::Wait(ticket) => ticket.wait(),
                 Look::Split(locked) => {
                     self.unmap_range(locked.pages());
-                    self.discard_entry(locked);
+                    return self.split_entry(locked, page, order);
                 }
             }
         }
+    }
+
+    /// Replaces an owned, unmapped, large entry by a locked small one for `page`, in one hold of
+    /// the index mutex: were the index left empty in between, a fault of a large page could come
+    /// first each time, and the one that needs small pages would never get on.
+    fn split_entry(&self, large: Locked, page: PageIndex, order: Order) -> Grab {
+        let start = page.round_down(order);
+        self.index.with(|index| {
+            let slot = index.remove(large.start);
+            assert!(slot.entry.is_locked() && !slot.entry.is_storage(), "owned, no storage (I5)");
+            index.insert(start, Entry::locked_empty(order));
+        });
+        self.wake_entry(large.start, Wake::All);
+        Grab::Locked(Locked { start, found: Entry::locked_empty(order).unlocked() })
     }
 
     fn look(&self, index: &mut Index, page: PageIndex, order: Order, split: bool) -> Look<C::Seam> {
