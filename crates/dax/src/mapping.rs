@@ -190,6 +190,11 @@ impl<C: Config> Mapping<C> {
         });
     }
 
+    /// Calls `see` for the pages of each live pin; as [`Self::for_each_entry`].
+    pub fn for_each_pin(&self, see: impl FnMut(PageRange)) {
+        self.pins.with(|pins| pins.iter().for_each(see));
+    }
+
     /// The counters.
     pub fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

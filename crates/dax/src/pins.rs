@@ -25,6 +25,10 @@ impl Pins {
         self.ranges.swap_remove(at);
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = PageRange> + '_ {
+        self.ranges.iter().copied()
+    }
+
     /// True if a page of `pages` is pinned.
     pub fn overlaps(&self, pages: PageRange) -> bool {
         self.ranges.iter().any(|range| !range.intersect(pages).is_empty())
