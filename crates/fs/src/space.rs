@@ -24,6 +24,11 @@ const MAGIC: u32 = u32::from_le_bytes(*b"GRPD");
 /// The bitmap block was written; until then all blocks of the group are free.
 const INITIALISED: u32 = 1;
 
+/// Bytes of a bitmap that one checksum covers.
+const SEGMENT: usize = 512;
+/// Checksums of a bitmap block.
+const SEGMENTS: usize = BLOCK_LEN / SEGMENT;
+
 /// A group's descriptor as it lies on the medium.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -33,8 +38,9 @@ pub(crate) struct Descriptor {
     group: U64,
     flags: U32,
     free: U32,
-    bitmap_crc: U32,
-    reserved: [u8; 36],
+    /// One checksum for each 512 bytes of the bitmap, so that a change costs one of those.
+    bitmap_crcs: [U32; SEGMENTS],
+    reserved: [u8; 8],
 }
 const _: () = assert!(size_of::<Descriptor>() == GRANULE);
 
@@ -84,7 +90,8 @@ impl Descriptor {
         } else {
             let mut bytes = [0; BLOCK_LEN];
             media.read(at, &mut bytes)?;
-            if crc32c::crc32c(&bytes) != self.bitmap_crc.get() {
+            let segments = bytes.chunks_exact(SEGMENT).zip(&self.bitmap_crcs);
+            if segments.into_iter().any(|(part, crc)| crc32c::crc32c(part) != crc.get()) {
                 return corrupt(What::Bitmap, at, "its checksum does not match");
             }
             Bits::from_bytes(&bytes)
@@ -103,7 +110,14 @@ impl Descriptor {
 pub(crate) struct Image {
     bits: Bits,
     initialised: bool,
+    /// Number of free blocks, in step with `bits`.
+    free: u32,
+    /// Checksums of the bitmap, right but for those of `stale`.
+    crcs: [U32; SEGMENTS],
+    /// A bit for each checksum that has to be computed again.
+    stale: u8,
 }
+const _: () = assert!(SEGMENTS <= u8::BITS as usize);
 
 impl Image {
     /// Marks blocks as used or free; an error, and nothing changed, if some of them are already.
@@ -113,19 +127,30 @@ impl Image {
             return corrupt(What::BlockState, block * BLOCK, why);
         }
         self.bits.fill(first, len, used);
+        self.free = if used { self.free - len as u32 } else { self.free + len as u32 };
+        let per_segment = SEGMENT as u64 * 8;
+        for segment in first / per_segment..(first + len).div_ceil(per_segment) {
+            self.stale |= 1 << segment;
+        }
         Ok(())
     }
 
     /// The descriptor that goes with the bits.
-    pub fn descriptor(&self, group: usize) -> Descriptor {
+    pub fn descriptor(&mut self, group: usize) -> Descriptor {
+        for (segment, part) in self.bits.as_bytes().chunks_exact(SEGMENT).enumerate() {
+            if self.stale >> segment & 1 == 1 {
+                self.crcs[segment] = crc32c::crc32c(part).into();
+            }
+        }
+        self.stale = 0;
         Descriptor {
             crc: 0.into(),
             magic: MAGIC.into(),
             group: (group as u64).into(),
             flags: INITIALISED.into(),
-            free: self.bits.free().into(),
-            bitmap_crc: crc32c::crc32c(self.bits.as_bytes()).into(),
-            reserved: [0; 36],
+            free: self.free.into(),
+            bitmap_crcs: self.crcs,
+            reserved: [0; 8],
         }
         .sealed()
     }
@@ -214,7 +239,10 @@ impl Space {
             media.read(self.geometry.descriptor_at(group), raw.as_mut_bytes())?;
             raw.check(group, &self.geometry)?;
             let bits = raw.bitmap(media, group, &self.geometry)?;
-            *guard = Some(Image { bits, initialised: raw.flags.get() & INITIALISED != 0 });
+            let initialised = raw.flags.get() & INITIALISED != 0;
+            let (free, crcs) = (raw.free(), raw.bitmap_crcs);
+            let stale = if initialised { 0 } else { u8::MAX };
+            *guard = Some(Image { bits, initialised, free, crcs, stale });
         }
         Ok(MutexGuard::map(guard, |image| image.as_mut().expect("it was loaded")))
     }
