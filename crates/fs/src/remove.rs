@@ -52,7 +52,7 @@ impl Fs {
         let mut loss = Loss::new(self, &child, &mut child_state)?;
         parent.update(&mut state, Tx::shrinking(&self.core), |tx, meta, _| {
             dir::remove(tx, meta, found.key)?;
-            meta.nlink -= u32::from(want_dir);
+            meta.nlink = meta.nlink.saturating_sub(u32::from(want_dir));
             meta.mtime = Timespec::now();
             meta.ctime = meta.mtime;
             loss.record(tx)

@@ -207,7 +207,8 @@ impl Fs {
         dir::remove(&mut tx, &mut parents.metas[0], source.found.key)?;
         let Found { ino, kind, .. } = source.found;
         dir::put(&mut tx, &mut parents.metas[second], target.found.key, to, ino, kind)?;
-        parents.metas[second].nlink -= u32::from(target.is_dir());
+        let nlink = &mut parents.metas[second].nlink;
+        *nlink = nlink.saturating_sub(u32::from(target.is_dir()));
         let moved = self.moved(&mut tx, parents, source, &lock, second)?;
         loss.record(&mut tx)?;
         parents.put(&mut tx);
@@ -260,7 +261,7 @@ impl Fs {
                 return Err(FsError::TooManyLinks);
             }
             parents.metas[to].nlink += 1;
-            parents.metas[from].nlink -= 1;
+            parents.metas[from].nlink = parents.metas[from].nlink.saturating_sub(1);
             meta.link = parents.metas[to].ino;
         }
         tx.put_inode(&meta);

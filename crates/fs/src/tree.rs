@@ -56,7 +56,11 @@ pub(crate) fn leaf(
             let view = View(into);
             let index = view.child_index(key);
             if index + 1 < view.count() {
-                bound = Some(view.key(index + 1));
+                let next = view.key(index + 1);
+                if bound.is_some_and(|bound| bound < next) {
+                    return corrupt(What::Node, block * BLOCK, "a key outside its parent's bounds");
+                }
+                bound = Some(next);
             }
             block = view.child(index);
         }
@@ -281,6 +285,9 @@ fn merge(
             if neighbour < index { (block, child) } else { (child, block) };
         tx.load(Expected { owner, block: right_block, level }, &mut bytes)?;
         let left = tx.node(Expected { owner, block: left_block, level })?;
+        if left.view().key(left.view().count() - 1) >= View(&bytes).key(0) {
+            return corrupt(What::Node, right_block * BLOCK, "its keys belong to its neighbour");
+        }
         left.append(View(&bytes));
         tx.free_node(right_block);
         *blocks -= 1;

@@ -14,7 +14,7 @@ use limpid_pmem::Persist;
 use crate::alloc::{Purpose, Want};
 use crate::core::Core;
 use crate::entry::Entry;
-use crate::error::{FsError, Result};
+use crate::error::{FsError, Result, What, corrupt};
 use crate::journal::{HEADER, SLOT_BYTES};
 use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, GROUP, by_group};
 use crate::node::{Bytes, Expected, NodeBuf, verify};
@@ -149,6 +149,9 @@ impl<'a> Tx<'a> {
     /// Adds an empty node to a tree; returns its block.
     pub fn new_node(&mut self, owner: u64, level: u32) -> Result<u64> {
         let (block, _) = self.allocate(Want::Blocks(1), None)?;
+        if self.nodes.iter().any(|node| node.block == block) {
+            return corrupt(What::BlockState, block * BLOCK, "a block in use is marked as free");
+        }
         self.nodes.push(NodeBuf::new(Expected { owner, block, level }));
         Ok(block)
     }

@@ -1,0 +1,262 @@
+//! Goal: whatever bytes a medium holds, nothing panics, hangs or reads past the end.
+//! Method: pools with something of everything, one of them crashed with work in its journal; random
+//! damage, most of it with checksums made right again, so that it gets past them; then everything is
+//! walked, used, removed and checked. A pool is done within seconds, or the watchdog ends the test.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use limpid_dax::{Iomap, PageRange};
+use limpid_fs::{Access, BLOCK, FileKind, Fs, Ino, Kind, RenameFlags, XattrFlags};
+use limpid_pmem::{Media, Op, Recorder, VecMedia};
+use support::{DIR, FILE, MIB, node, open, pool, seed, write};
+
+const LEN: u64 = 5 * MIB;
+
+/// A pool with something of everything.
+fn populate() -> Vec<u8> {
+    let fs = pool(LEN);
+    let root = fs.root();
+    let media = fs.media().clone();
+    let dir = fs.create(root, b"dir", DIR).unwrap();
+    let below = fs.create(dir.ino(), b"below", DIR).unwrap();
+    for number in 0..300 {
+        let name = format!("name{number}{}", "x".repeat(number % 60)).into_bytes();
+        fs.release(fs.create(below.ino(), &name, FILE).unwrap()).unwrap();
+    }
+    for number in (0..300).step_by(3) {
+        let name = format!("name{number}{}", "x".repeat(number % 60)).into_bytes();
+        fs.unlink(below.ino(), &name).unwrap();
+    }
+    let small = fs.create(root, b"small", FILE).unwrap();
+    write(&small, &*media, 0, &[1; 20_000]).unwrap();
+    let sparse = fs.create(root, b"sparse", FILE).unwrap();
+    for page in 0..180 {
+        write(&sparse, &*media, page * 5 * BLOCK, &[2; 30]).unwrap();
+    }
+    sparse.allocate(PageRange::new(2000, 2010), None).unwrap();
+    fs.set_xattr(&small, b"user.a", &[3; 100], XattrFlags::empty()).unwrap();
+    fs.set_xattr(&small, b"user.b", &[4; 9000], XattrFlags::empty()).unwrap();
+    fs.create(root, b"link", node(Kind::Symlink(b"there"))).unwrap();
+    fs.create(root, b"long", node(Kind::Symlink(&[b't'; 2000]))).unwrap();
+    fs.create(root, b"fifo", node(Kind::Fifo)).unwrap();
+    let orphan = fs.create(root, b"orphan", FILE).unwrap();
+    write(&orphan, &*media, 0, &[5; 9000]).unwrap();
+    fs.unlink(root, b"orphan").unwrap();
+    let mut image = vec![0; LEN as usize];
+    media.read(0, &mut image).unwrap();
+    image
+}
+
+/// The same after a crash with a transaction committed but not applied.
+fn crashed(image: &[u8]) -> Vec<u8> {
+    let recorder = Arc::new(Recorder::new(VecMedia::from_bytes(image)));
+    let fs = open(recorder.clone());
+    let (dir, _) = fs.lookup(fs.root(), b"dir").unwrap();
+    let mut image = vec![0; LEN as usize];
+    recorder.read(0, &mut image).unwrap();
+    recorder.take();
+    fs.release(fs.create(dir, b"replayed", FILE).unwrap()).unwrap();
+    let events = recorder.take();
+    let committed = events.iter().position(|event| event.op == Op::Fence).unwrap();
+    for event in &events[..committed] {
+        if let Op::Store { at, bytes } = &event.op {
+            image[*at as usize..*at as usize + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+    image
+}
+
+/// A structure with a checksum: where it lies, its length and that of the checksum's place, and
+/// what the checksum starts with.
+#[derive(Clone, Copy)]
+struct Sealed {
+    at: usize,
+    len: usize,
+    crc: usize,
+    salt: u32,
+}
+
+fn structures(image: &[u8]) -> Vec<Sealed> {
+    let salt = crc32c::crc32c_append(crc32c::crc32c(&image[56..72]), &image[136..152]);
+    let mut all = vec![Sealed { at: 0, len: 512, crc: 12, salt: 0 }];
+    for at in (0..image.len()).step_by(64) {
+        let magic = &image[at + 4..at + 8];
+        let len = match magic {
+            b"ITAB" | b"ORPH" | b"SHRD" | b"GRPD" => 64,
+            b"INOD" => 256,
+            _ if magic.starts_with(b"LN") && at % 4096 == 0 => 4096,
+            _ => 0,
+        };
+        if len > 0 {
+            all.push(Sealed { at, len, crc: 0, salt: 0 });
+        }
+        if image[at..].starts_with(b"LIMPIDTX") {
+            let len = u32::from_le_bytes(image[at + 24..at + 28].try_into().unwrap());
+            all.push(Sealed { at, len: 64 + len as usize, crc: 28, salt });
+        }
+    }
+    all
+}
+
+fn damage(image: &mut [u8], random: &mut fastrand::Rng) {
+    let all = structures(image);
+    for _ in 0..random.usize(1..4) {
+        let place = all[random.usize(..all.len())];
+        let bytes = &mut image[place.at..place.at + place.len];
+        for _ in 0..random.usize(1..4) {
+            // Mostly near the head, where the fields are.
+            let end = if random.bool() { place.len } else { place.len.min(160) };
+            let at = random.usize(..end);
+            match random.u32(..5) {
+                0 => bytes[at] = random.u8(..),
+                1 => bytes[at] ^= 1 << random.u32(..8),
+                2 => bytes[at] = bytes[at].wrapping_add(1),
+                3 => {
+                    let word = [0, 1, 512, 600, 1023, u64::MAX, 1 << 63][random.usize(..7)];
+                    let at = at / 8 * 8;
+                    let stop = (at + 8).min(place.len);
+                    bytes[at..stop].copy_from_slice(&word.to_le_bytes()[..stop - at]);
+                }
+                _ => {
+                    let from = random.usize(..place.len);
+                    bytes[at] = bytes[from];
+                }
+            }
+        }
+        if random.u32(..8) > 0 {
+            bytes[place.crc..place.crc + 4].fill(0);
+            let crc = crc32c::crc32c_append(place.salt, bytes);
+            bytes[place.crc..place.crc + 4].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    if random.u32(..4) == 0 {
+        for _ in 0..random.usize(1..200) {
+            let at = random.usize(..image.len());
+            image[at] = random.u8(..);
+        }
+    }
+}
+
+/// Looks at everything below a directory, to a certain depth.
+fn walk(fs: &Fs, dir: Ino, depth: u32, names: &mut Vec<(Ino, Vec<u8>)>) {
+    let mut entries = Vec::new();
+    let _ = fs.read_dir(dir, 0, &mut |entry| {
+        entries.push((entry.name.to_vec(), entry.ino, entry.kind));
+        entries.len() < 2000
+    });
+    for (name, ino, kind) in entries {
+        let _ = fs.lookup(dir, &name);
+        let _ = fs.read_link(ino);
+        if let Ok(inode) = fs.inode(ino) {
+            look(fs, &inode);
+            let _ = fs.release(inode);
+        }
+        if kind == FileKind::Directory && depth > 0 && names.len() < 5000 {
+            walk(fs, ino, depth - 1, names);
+        }
+        names.push((dir, name));
+    }
+}
+
+fn look(fs: &Fs, inode: &limpid_fs::Inode) {
+    let _ = inode.attributes();
+    for name in fs.list_xattrs(inode).unwrap_or_default() {
+        let _ = fs.get_xattr(inode, &name);
+    }
+    let (mut at, mut steps) = (0, 0);
+    while let Ok(Some(data)) = inode.seek_data(at) {
+        steps += 1;
+        match inode.seek_hole(data) {
+            Ok(Some(hole)) if hole > at && steps < 10_000 => at = hole,
+            _ => break,
+        }
+    }
+    let all = PageRange::new(0, u64::MAX >> 12);
+    let _ = inode.extents(all, &mut |extent| {
+        assert!(extent.device + extent.pages.len() * BLOCK <= LEN);
+        true
+    });
+}
+
+/// Uses and removes everything.
+fn use_up(fs: &Fs, names: &[(Ino, Vec<u8>)], random: &mut fastrand::Rng) {
+    for (dir, name) in names {
+        if let Ok(inode) = fs.open_child(*dir, name) {
+            let page = random.u64(..1000);
+            let pages = PageRange::new(page, page + 5);
+            let _ = write(&inode, &**fs.media(), page * BLOCK, &[6; 9000]);
+            let _ = match random.u32(..6) {
+                0 => inode.punch(pages),
+                1 => inode.collapse(pages),
+                2 => inode.insert(pages),
+                3 => inode.set_size(page * BLOCK),
+                4 => inode.make_unwritten(pages, None),
+                _ => fs.set_xattr(&inode, b"user.new", &[7; 5000], XattrFlags::empty()),
+            };
+            let _ = fs.release(inode);
+        }
+        let _ = fs.create(*dir, format!("new{}", random.u32(..)).as_bytes(), FILE);
+        let other = &names[random.usize(..names.len())];
+        let flags = if random.bool() { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+        let _ = fs.rename(*dir, name, other.0, &other.1, flags);
+    }
+    for (dir, name) in names.iter().rev() {
+        let _ = fs.unlink(*dir, name);
+        let _ = fs.rmdir(*dir, name);
+    }
+}
+
+#[test]
+fn nothing_panics_or_hangs() {
+    static ROUND: AtomicU64 = AtomicU64::new(0);
+    let first = seed();
+    let rounds = 1500;
+    // Ends the process if one round takes too long.
+    std::thread::spawn(move || {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let round = ROUND.load(Ordering::Relaxed);
+            if round != last {
+                (last, since) = (round, Instant::now());
+            } else if since.elapsed() > Duration::from_secs(60) {
+                eprintln!("SEED={round} hangs");
+                std::process::abort();
+            }
+        }
+    });
+    let sound = populate();
+    let images = [crashed(&sound), sound];
+    let (mut opened, mut found) = (0, 0);
+    for round in 0..rounds {
+        let seed = first.wrapping_add(round);
+        ROUND.store(seed, Ordering::Relaxed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut image = images[random.usize(..2)].clone();
+        damage(&mut image, &mut random);
+        let result = std::panic::catch_unwind(move || {
+            let access = if random.u32(..5) == 0 { Access::ReadOnly } else { Access::ReadWrite };
+            let Ok((fs, _)) = Fs::open(Arc::new(VecMedia::from_bytes(&image)), access) else {
+                return (0, 0);
+            };
+            let found = u64::from(!fs.check().is_empty());
+            let mut names = Vec::new();
+            walk(&fs, fs.root(), 5, &mut names);
+            if !names.is_empty() {
+                use_up(&fs, &names, &mut random);
+            }
+            fs.check();
+            let _ = fs.close();
+            (1u64, found)
+        });
+        let (one, problems) = result.unwrap_or_else(|_| panic!("SEED={seed} panics"));
+        opened += one;
+        found += problems;
+    }
+    eprintln!("{opened} of {rounds} damaged pools could be opened, {found} were found damaged");
+    assert!(opened > rounds / 4 && found > opened / 2);
+}
