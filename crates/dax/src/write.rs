@@ -102,10 +102,14 @@ impl<C: Config> Mapping<C> {
     where
         K: Source<C::Media> + ?Sized,
     {
-        let hole = Extent { pages: PageRange::new(0, 0), device: 0, backing: Backing::Hole };
-        let mut batch = [hole; BATCH];
-        let mut taken = 0;
-        let mut at = progress.at;
+        let (first, stop) = self.copy_extent(source, offset, progress.at..end)?;
+        if first.backing == Backing::Mapped && stop == end {
+            // The common overwrite: nothing to collect.
+            return self.publish_batch(&[first], stop, progress);
+        }
+        let mut batch = [first; BATCH];
+        let mut taken = 1;
+        let mut at = stop;
         let mut result = Ok(());
         while at < end && taken < BATCH {
             match self.copy_extent(source, offset, at..end) {
@@ -120,9 +124,7 @@ impl<C: Config> Mapping<C> {
                 }
             }
         }
-        if taken > 0 {
-            self.publish_batch(&batch[..taken], at, progress)?;
-        }
+        self.publish_batch(&batch[..taken], at, progress)?;
         result
     }
 

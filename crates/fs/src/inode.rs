@@ -8,6 +8,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGua
 use crate::attributes::{Attributes, FileKind, Ino, SetAttributes, Timespec};
 use crate::core::Core;
 use crate::error::{FsError, Result};
+use crate::hot::HotRun;
 use crate::map::{self, Map};
 use crate::record::Meta;
 use crate::tx::Tx;
@@ -26,6 +27,8 @@ pub struct Inode {
     pub(crate) accessed: PendingTime,
     /// The inode is free again: whoever still holds this object must not use it.
     freed: AtomicBool,
+    /// The run that was looked up last.
+    pub(crate) hot: HotRun,
     state: RwLock<State>,
 }
 
@@ -78,6 +81,7 @@ impl Inode {
             modified: PendingTime::default(),
             accessed: PendingTime::default(),
             freed: AtomicBool::new(false),
+            hot: HotRun::default(),
             state: RwLock::new(State { meta, map: None }),
         }
     }
@@ -166,7 +170,7 @@ impl Inode {
     /// Writes pending times to the record.
     pub(crate) fn flush_times(&self) -> Result<()> {
         if self.has_pending_times() && !self.is_freed() && !self.core.read_only {
-            let mut state = self.state.write();
+            let mut state = self.write();
             self.update(&mut state, Tx::shrinking(&self.core), |_, _, _| Ok(()))?;
         }
         Ok(())
@@ -175,7 +179,7 @@ impl Inode {
     /// Changes mode, owner or times, in one transaction.
     pub(crate) fn set_attributes(&self, set: &SetAttributes) -> Result<()> {
         self.core.writable()?;
-        let mut state = self.state.write();
+        let mut state = self.write();
         self.update(&mut state, Tx::shrinking(&self.core), |_, meta, _| {
             if let Some(mode) = set.mode {
                 meta.mode = mode as u16 & 0o7777;
@@ -241,7 +245,9 @@ impl Inode {
 
     /// The lock, exclusive.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write()
+        let state = self.state.write();
+        self.hot.clear();
+        state
     }
 
     /// The block map, under the shared lock; loaded if need be.
@@ -261,7 +267,7 @@ impl Inode {
         if self.kind != FileKind::File {
             return Err(FsError::Invalid);
         }
-        let mut state = self.state.write();
+        let mut state = self.write();
         if state.map.is_none() {
             state.map = Some(map::load(&self.core, &state.meta)?);
         }

@@ -25,9 +25,15 @@ impl Iomap for Inode {
 
     fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent> {
         let (start, end) = (pages.start.0, pages.end.0);
+        if let Some(run) = self.hot.get(start) {
+            return Ok(extent(run.clip(start, end), Backing::Mapped));
+        }
         let map = self.map()?;
         let next = match map::find(&map, start) {
             Ok(run) => {
+                if !run.unwritten {
+                    self.hot.set(run);
+                }
                 let run = run.clip(start, end);
                 let backing = if run.unwritten { Backing::Unwritten } else { Backing::Mapped };
                 return Ok(extent(run, backing));

@@ -57,6 +57,7 @@ mod tree;
 
 mod attributes;
 mod change;
+mod hot;
 mod inode;
 mod iomap;
 mod map;
