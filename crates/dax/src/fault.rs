@@ -221,6 +221,11 @@ impl<C: Config> Mapping<C> {
                     return Err(Unresolved::Smaller(Fallback::Layout));
                 }
                 Backing::New | Backing::Unwritten if whole => {
+                    // The zeroes go before the storage is published: from then on a write goes
+                    // into it in place and returns, and no map may show zeroes any more (C2).
+                    if locked.found.is_zero() && !left_out(Step::UnmapZeroOnReplace) {
+                        self.unmap_range(pages);
+                    }
                     if self.claim(&extent)? == Published::All {
                         return Ok(Shown::Storage { device: extent.device });
                     }
