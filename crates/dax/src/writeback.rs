@@ -16,53 +16,53 @@ use crate::units::{PageIndex, PageRange};
 use crate::wait::Ticket;
 
 enum Next<S: Seam> {
-    /// Owned now, with TOWRITE and WHOLE taken from it.
-    Locked {
-        locked: Locked,
-        whole: bool,
-    },
+    /// Owned now, with TOWRITE taken from it.
+    Locked(Locked),
     Wait(Ticket<S>),
     Done,
 }
 
 impl<C: Config> Mapping<C> {
     /// Writes back every store through a map that completed before the call, for the entries
-    /// that overlap `pages`, and fences (I4). Wants no lock held.
+    /// that overlap `pages` (I4). Wants no lock held; waits for lock 2 at the end.
     pub fn writeback(&self, pages: PageRange) {
         self.mark_towrite(pages);
         let mut cursor = pages;
         loop {
             let next = self.index.with(|index| {
                 while let Some(slot) = index.first_in(cursor) {
+                    // Its owner may be another writeback, which took TOWRITE from it and is not
+                    // done: what it writes is ours, too.
+                    if slot.entry.is_locked() && (slot.marks.dirty || slot.marks.towrite) {
+                        return Next::Wait(self.waits.join(self.key(slot.start), false));
+                    }
                     // Looked at anew after each wait: gone, replaced by a clean one, or written by
                     // another writeback that started later and so saw at least our stores.
                     if !slot.marks.towrite {
                         cursor.start = slot.pages().end;
                         continue;
                     }
-                    if slot.entry.is_locked() {
-                        return Next::Wait(self.waits.join(self.key(slot.start), false));
-                    }
                     index.update(slot.start, |entry, marks| {
                         *entry = entry.locked();
                         marks.towrite = false;
-                        marks.whole = false;
                     });
-                    let locked = Locked { start: slot.start, found: slot.entry };
-                    return Next::Locked { locked, whole: slot.marks.whole };
+                    return Next::Locked(Locked { start: slot.start, found: slot.entry });
                 }
                 Next::Done
             });
             match next {
-                Next::Locked { locked, whole } => {
-                    self.write_entry(locked, whole);
+                Next::Locked(locked) => {
+                    self.write_entry(locked);
                     cursor.start = locked.pages().end;
                 }
                 Next::Wait(ticket) => ticket.wait(),
                 Next::Done => break,
             }
         }
-        self.media.fence();
+        // An entry that is gone may have been removed by an operation that has not changed the
+        // block map yet, so its old block would still be found after a power loss, without our
+        // stores. That operation holds lock 2 until it is done.
+        drop(self.invalidate_lock.shared());
     }
 
     fn mark_towrite(&self, pages: PageRange) {
@@ -79,9 +79,9 @@ impl<C: Config> Mapping<C> {
 
     /// Writes one owned, DIRTY entry back and gives it back. TOWRITE was cleared under the same
     /// mutex hold that locked it, so a second writeback that finds it DIRTY again marks it anew.
-    fn write_entry(&self, locked: Locked, whole: bool) {
+    fn write_entry(&self, locked: Locked) {
         let pages = locked.pages();
-        let mut whole = whole || self.pins.with(|pins| pins.overlaps(pages));
+        let mut whole = self.pins.with(|pins| pins.overlaps(pages));
         let mut keep_dirty = self.pins.with(|pins| pins.overlaps(pages));
         {
             let maps = self.maps.shared();
@@ -94,13 +94,22 @@ impl<C: Config> Mapping<C> {
                 whole |= protection == Protection::Unnoticed;
             }
         }
+        // A map or pin that is not there any more marked its entries WHOLE before it went, so WHOLE
+        // is taken after they were looked at: what it leaves behind is written now (I4).
+        whole |= self.index.with(|index| {
+            let mut taken = false;
+            index.update(locked.start, |_, marks| taken = core::mem::take(&mut marks.whole));
+            taken
+        });
         if whole {
             self.flush_entry(locked.found);
         }
+        // Before DIRTY is cleared: another writeback that finds it cleared does not wait for us.
+        self.media.fence();
         count(&self.counters.written_back);
         self.index.with(|index| {
             index.update(locked.start, |_, marks| {
-                // A map closed meanwhile left WHOLE behind: its stores are not written yet.
+                // A map closed since then left WHOLE behind: its stores are not written yet.
                 marks.dirty = keep_dirty || marks.whole;
             });
         });
