@@ -1,0 +1,211 @@
+//! The scenarios that come with the explorer: the seed, all pairs, and the named triples.
+
+use crate::ops::Op;
+use crate::scenario::{Flavour, PRIVATE, READER, SMALL, Scenario, Start, WHOLE, seed};
+
+/// A page, in bytes.
+const PAGE: u64 = 4096;
+/// A 2 MiB unit, in bytes.
+const UNIT: u64 = 2 << 20;
+
+/// The operations of which all pairs are made.
+pub fn operations() -> Vec<Op> {
+    vec![
+        Op::Load { map: READER, cell: 0 },
+        Op::Load { map: SMALL, cell: 2 },
+        Op::Store { map: WHOLE, cell: 0 },
+        Op::Store { map: SMALL, cell: 3 },
+        Op::Read { cells: 0..4 },
+        Op::Write { cells: 1..3 },
+        Op::Write { cells: 2049..2051 },
+        Op::WriteFrom { map: READER, from: 2, to: 0 },
+        Op::ReadInto { map: WHOLE, from: 2, to: 0 },
+        Op::Punch { cells: 0..1024 },
+        Op::Punch { cells: 1..4 },
+        Op::Zero { cells: 0..3 },
+        Op::Allocate { cells: 0..1024 },
+        Op::Collapse { cells: 0..1024 },
+        Op::Insert { cells: 0..1024 },
+        Op::Truncate { cells: 1024 },
+        Op::Truncate { cells: 3 },
+        Op::Truncate { cells: 3072 },
+        Op::Sync { cells: 0..2048 },
+        Op::Sync { cells: 2..4 },
+        Op::Load { map: PRIVATE, cell: 0 },
+        Op::Store { map: PRIVATE, cell: 0 },
+        Op::Pin { cells: 0..2 },
+        Op::Close { map: SMALL, cell: 1 },
+    ]
+}
+
+/// Every unordered pair of operations, from every start state.
+pub fn pairs(flavour: Flavour) -> Vec<Scenario> {
+    let ops = operations();
+    let mut scenarios = Vec::new();
+    for start in Start::ALL {
+        for (at, first) in ops.iter().enumerate() {
+            for second in &ops[at..] {
+                if closes_one_map_twice(first, second) {
+                    continue;
+                }
+                let actors = vec![vec![first.clone()], vec![second.clone()]];
+                scenarios.push(Scenario::new(start, flavour, actors));
+            }
+        }
+    }
+    scenarios
+}
+
+/// Closing a map that another actor still uses is the caller's mistake.
+fn closes_one_map_twice(first: &Op, second: &Op) -> bool {
+    let map = |op: &Op| match op {
+        Op::Load { map, .. } | Op::Store { map, .. } | Op::Close { map, .. } => Some(*map),
+        _ => None,
+    };
+    let closes = matches!(first, Op::Close { .. }) || matches!(second, Op::Close { .. });
+    closes && map(first) == map(second)
+}
+
+/// Pairs of faults and of what changes the file under them, with fault-around of two pages, and,
+/// where entries are large, of two units.
+pub fn fault_around() -> Vec<Scenario> {
+    let small = [
+        Op::Load { map: READER, cell: 0 },
+        Op::Load { map: SMALL, cell: 0 },
+        Op::Store { map: SMALL, cell: 0 },
+    ];
+    let large = [Op::Load { map: READER, cell: 0 }, Op::Store { map: WHOLE, cell: 1 }];
+    let beside_small = [
+        Op::Load { map: SMALL, cell: 2 },
+        Op::Store { map: WHOLE, cell: 2 },
+        Op::Write { cells: 1..3 },
+        Op::Punch { cells: 2..4 },
+        Op::Truncate { cells: 1024 },
+        Op::Sync { cells: 0..2048 },
+        Op::Pin { cells: 0..2 },
+    ];
+    let beside_large = [
+        Op::Load { map: WHOLE, cell: 1024 },
+        Op::Store { map: WHOLE, cell: 1025 },
+        Op::Write { cells: 1025..1027 },
+        Op::Punch { cells: 1024..2048 },
+        Op::Truncate { cells: 1024 },
+        Op::Sync { cells: 1024..2048 },
+        Op::Insert { cells: 0..1024 },
+    ];
+    let large_starts = [Start::CleanPmd, Start::DirtyPmd];
+    let mut scenarios = beside(&Start::ALL, 2 * PAGE, "page", &small, &beside_small);
+    scenarios.extend(beside(&large_starts, 2 * UNIT, "unit", &large, &beside_large));
+    scenarios
+}
+
+fn beside(
+    starts: &[Start],
+    around: u64,
+    name: &str,
+    faults: &[Op],
+    others: &[Op],
+) -> Vec<Scenario> {
+    let mut scenarios = Vec::new();
+    for start in starts {
+        for fault in faults {
+            for other in others {
+                let actors = vec![vec![fault.clone()], vec![other.clone()]];
+                let scenario = Scenario::new(*start, Flavour::Kernel, actors).around(around);
+                let name = format!("around-{name}/{}", scenario.name);
+                scenarios.push(scenario.named(&name));
+            }
+        }
+    }
+    scenarios
+}
+
+/// The pairs that matter for how page tables track stores, without write faults.
+pub fn tracking(flavour: Flavour) -> Vec<Scenario> {
+    let stores = |op: &Op| {
+        matches!(op, Op::Store { .. } | Op::Sync { .. } | Op::Close { .. } | Op::Pin { .. })
+    };
+    let wanted = |scenario: &Scenario| scenario.actors.iter().flatten().any(stores);
+    pairs(flavour).into_iter().filter(wanted).collect()
+}
+
+/// The triples that the history of Linux's DAX names.
+pub fn triples() -> Vec<Scenario> {
+    let load = Op::Load { map: READER, cell: 0 };
+    let small_load = Op::Load { map: SMALL, cell: 2 };
+    let store = Op::Store { map: WHOLE, cell: 0 };
+    let small_store = Op::Store { map: SMALL, cell: 3 };
+    let write = Op::Write { cells: 1..3 };
+    let punch = Op::Punch { cells: 0..1024 };
+    let sync = Op::Sync { cells: 0..2048 };
+    let three = |start, name: &str, ops: [&Op; 3]| {
+        let actors = ops.iter().map(|op| vec![(*op).clone()]).collect();
+        Scenario::new(start, Flavour::Kernel, actors).named(&format!("triple/{name}"))
+    };
+    vec![
+        three(Start::Hole, "three faults on one entry", [&load, &store, &load]),
+        three(Start::ZeroPmd, "three waiters on one entry", [&store, &write, &load]),
+        three(Start::DirtyPmd, "three writers-back of one entry", [&sync, &sync, &store]),
+        three(
+            Start::DirtyPmd,
+            "sync of two maps of one large entry",
+            [&sync, &small_store, &store],
+        ),
+        three(Start::ZeroPte, "scan past a locked entry", [&small_load, &write, &punch]),
+        three(Start::CleanPmd, "fault, write and reclaim", [&load, &write, &punch]),
+        three(Start::Hole, "large and small faults and a write", [&load, &small_store, &write]),
+        three(Start::Unwritten, "two stores and a write", [&store, &small_store, &write]),
+    ]
+}
+
+/// An actor that looks after what another did, and sizes that end within a page.
+pub fn sequences() -> Vec<Scenario> {
+    let load = Op::Load { map: READER, cell: 0 };
+    let store = Op::Store { map: WHOLE, cell: 0 };
+    let sync = Op::Sync { cells: 0..2048 };
+    let small_store = Op::Store { map: SMALL, cell: 3 };
+    let scenario = |name: &str, start, actors| {
+        Scenario::new(start, Flavour::Kernel, actors).named(&format!("sequence/{name}"))
+    };
+    vec![
+        scenario(
+            "store, sync, store, sync",
+            Start::CleanPmd,
+            vec![vec![store.clone(), sync.clone()], vec![small_store.clone(), sync.clone()]],
+        ),
+        scenario(
+            "store past the end, then grow",
+            Start::CleanPte,
+            vec![
+                vec![Op::Store { map: WHOLE, cell: 2 }, Op::Truncate { cells: 1024 }],
+                vec![Op::Truncate { cells: 3 }, Op::Truncate { cells: 4 }],
+            ],
+        )
+        .size(4),
+        scenario(
+            "shrink and grow under a load",
+            Start::CleanPmd,
+            vec![
+                vec![Op::Truncate { cells: 2 }, Op::Truncate { cells: 2048 }],
+                vec![load.clone(), Op::Load { map: READER, cell: 2 }],
+            ],
+        ),
+        scenario(
+            "punch, then write again",
+            Start::DirtyPmd,
+            vec![vec![Op::Punch { cells: 0..1024 }, Op::Write { cells: 0..2 }], vec![store, load]],
+        ),
+    ]
+}
+
+/// Everything, in the order of a full run.
+pub fn all() -> Vec<Scenario> {
+    let mut scenarios = vec![seed()];
+    scenarios.extend(triples());
+    scenarios.extend(sequences());
+    scenarios.extend(pairs(Flavour::Kernel));
+    scenarios.extend(fault_around());
+    scenarios.extend(tracking(Flavour::Noted));
+    scenarios.extend(tracking(Flavour::Unnoticed));
+    scenarios
+}

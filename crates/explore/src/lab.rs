@@ -1,0 +1,428 @@
+//! One execution: the start state, the actors as coroutines, and what must hold at the end.
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use generator::{Generator, Gn};
+use limpid_dax::{
+    Config, FaultPolicy, Mapping, Mmu, Order, PageIndex, PageRange, Vma, WaitTable, WriteAt,
+};
+use limpid_pmem::Media;
+use rustc_hash::FxHasher;
+use std::hash::{Hash, Hasher};
+
+use crate::check;
+use crate::history::{INITIAL, TRACKED, cell_at};
+use crate::ops::{Actor, Bytes, Op};
+use crate::scenario::{READER, SMALL, Scenario, Start, WHOLE};
+use crate::seam::SimSeam;
+use crate::sim::{CELL, SimMedia, SimMmu, Stepped, Subject};
+use crate::tables_access::{load, store};
+use crate::world::{self, Line, Pending, SimBug, Slot, Violation};
+
+/// The DAX layer over the simulated parts and the block map `B`.
+#[derive(Debug)]
+pub struct Cfg<B>(PhantomData<B>);
+
+impl<B: Subject> Config for Cfg<B> {
+    type Seam = SimSeam;
+    type Media = SimMedia;
+    type Iomap = Stepped<B>;
+}
+
+/// Words of stack of an actor.
+const STACK: usize = 16 << 10;
+/// More steps than any execution can have: a livelock.
+const MOST_STEPS: u64 = 20_000;
+/// The value of a store in the start state.
+const STORED: u8 = 60;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A coroutine that runs one job after the other.
+struct Worker {
+    coroutine: Generator<'static, (), ()>,
+    job: Arc<std::sync::Mutex<Option<Job>>>,
+}
+
+impl Worker {
+    fn new(number: usize) -> Worker {
+        let job = Arc::new(std::sync::Mutex::new(None::<Job>));
+        let inbox = job.clone();
+        let coroutine = Gn::new_opt(STACK, move || {
+            loop {
+                let job = inbox.lock().expect("never poisoned").take();
+                if let Some(job) = job
+                    && let Err(panic) = catch_unwind(AssertUnwindSafe(job))
+                {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    let text = text.or(panic.downcast_ref::<&str>().map(|text| text.to_string()));
+                    let text = text.unwrap_or_else(|| "panic".into());
+                    world::with(|world| world.fail("assertion", text));
+                }
+                world::with(|world| world.actors[number].pending = Pending::Done);
+                world::yield_now();
+            }
+            #[allow(unreachable_code)]
+            ()
+        });
+        Worker { coroutine, job }
+    }
+}
+
+/// How an execution goes on, as a search sees it.
+pub(crate) trait Guide {
+    /// Picks one of the enabled actors (bits) after `last` ran.
+    fn pick(&mut self, enabled: u8, last: Option<usize>) -> usize;
+    /// Told after each step. Returns true if the state must be checked.
+    fn reached(&mut self, fingerprint: impl FnOnce() -> u64) -> bool;
+}
+
+/// Runs executions of one scenario on this thread.
+pub(crate) struct Lab<B: Subject> {
+    pub scenario: Scenario,
+    pub bug: SimBug,
+    vmas: Arc<[Arc<Vma>]>,
+    used: Vec<bool>,
+    waits: Arc<WaitTable<SimSeam>>,
+    workers: Vec<Worker>,
+    mapping: Option<Arc<Mapping<Cfg<B>>>>,
+    pub tracing: bool,
+}
+
+/// What one execution came to.
+pub(crate) struct Run {
+    pub violation: Option<Violation>,
+    /// The actor picked at each step.
+    pub schedule: Vec<u8>,
+    pub trace: Vec<Line>,
+}
+
+/// Makes the maps, in the order of their addresses: the DAX layer walks maps of the same start
+/// in that order, and a schedule must replay exactly.
+fn make_vmas(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
+    let mut kept = Vec::new();
+    let mut vmas: Vec<Arc<Vma>> = Vec::new();
+    for (map, spec) in scenario.maps.iter().enumerate() {
+        loop {
+            let mmu: Arc<dyn Mmu> = Arc::new(SimMmu { map });
+            let pages = PageRange::new(spec.start.into(), spec.end.into());
+            let vma = Vma { pages, shared: spec.shared, writable: spec.writable, mmu };
+            let vma = Arc::new(vma);
+            if vmas.last().is_none_or(|last| Arc::as_ptr(last) < Arc::as_ptr(&vma)) {
+                vmas.push(vma);
+                break;
+            }
+            kept.push(vma);
+        }
+    }
+    vmas.into()
+}
+
+impl<B: Subject> Lab<B> {
+    pub fn new(scenario: Scenario, bug: SimBug) -> Lab<B> {
+        silence_actor_panics();
+        let vmas = make_vmas(&scenario);
+        let used = used_maps(&scenario);
+        let waits = Arc::new(WaitTable::new());
+        Lab { scenario, bug, vmas, used, waits, workers: Vec::new(), mapping: None, tracing: false }
+    }
+
+    /// Makes the start state.
+    fn prepare(&mut self) {
+        self.mapping = None;
+        let scenario = &self.scenario;
+        let size_changes = {
+            let ops = scenario.actors.iter().flatten();
+            ops.into_iter().any(|op| op.changes_size(scenario.size))
+        };
+        world::with(|world| {
+            world.reset(&scenario.maps, self.bug, self.tracing);
+            world.count = scenario.actors.len();
+            world.sizes_change = size_changes;
+        });
+        let block_map = Stepped::new(B::create(SimMedia.len()));
+        let mapping = Arc::new(Mapping::<Cfg<B>>::new(
+            7,
+            Arc::new(block_map),
+            Arc::new(SimMedia),
+            self.waits.clone(),
+            FaultPolicy { largest: Order::Pmd, around: scenario.around },
+        ));
+        for (vma, _) in self.vmas.iter().zip(&self.used).filter(|(_, used)| **used) {
+            mapping.add_map(vma.clone());
+        }
+        start_state(scenario, &mapping, &self.vmas);
+        look_at_index(&mapping, None);
+        world::with(|world| {
+            for at in 0..TRACKED {
+                let value = world.stored_value(cell_at(at));
+                world.history.start(at, value);
+            }
+        });
+        self.mapping = Some(mapping);
+    }
+
+    fn start_actors(&mut self) {
+        let mapping = self.mapping.clone().expect("prepared");
+        for number in 0..self.scenario.actors.len() {
+            if self.workers.len() <= number {
+                self.workers.push(Worker::new(number));
+            }
+            let (mapping, vmas) = (mapping.clone(), self.vmas.clone());
+            let ops: &[Op] = &self.scenario.actors[number];
+            let ops: Vec<Op> = ops.to_vec();
+            let job: Job = Box::new(move || {
+                let actor = Actor { mapping, vmas, number };
+                for (at, op) in ops.iter().enumerate() {
+                    actor.run(op, at);
+                }
+            });
+            *self.workers[number].job.lock().expect("never poisoned") = Some(job);
+            self.resume(number);
+        }
+    }
+
+    fn resume(&mut self, actor: usize) {
+        world::with(|world| world.running = Some(actor));
+        self.workers[actor].coroutine.resume();
+        world::with(|world| world.running = None);
+    }
+
+    /// Runs one execution. After a violation the actors that stand inside the DAX layer are left
+    /// there for good, with their stacks: unwinding them would run its code in a broken state.
+    pub fn run(&mut self, guide: &mut impl Guide) -> Run {
+        self.prepare();
+        self.start_actors();
+        let mapping = self.mapping.clone().expect("prepared");
+        let mut schedule = Vec::new();
+        let mut last = None;
+        let mut must_check = guide.reached(|| world::with(|world| world.fingerprint()));
+        loop {
+            if must_check {
+                world::with(check::state);
+            }
+            let (enabled, done, failed) = world::with(|world| {
+                let enabled = (0..world.count).filter(|actor| world.enabled(*actor));
+                let enabled = enabled.fold(0u8, |bits, actor| bits | 1 << actor);
+                let mut actors = world.actors[..world.count].iter();
+                let done = actors.all(|actor| actor.pending == Pending::Done);
+                if enabled == 0 && !done {
+                    let waiting = waiting(world);
+                    world.fail("I5", format!("deadlock: {waiting}"));
+                }
+                if world.steps > MOST_STEPS {
+                    world.fail("I5", "livelock: no end of steps".into());
+                }
+                (enabled, done, world.violation.is_some())
+            });
+            if failed || done {
+                break;
+            }
+            let actor = guide.pick(enabled, last);
+            schedule.push(actor as u8);
+            self.resume(actor);
+            if world::with(|world| world.index_touched) {
+                look_at_index(&mapping, Some(actor));
+            }
+            last = Some(actor);
+            must_check = guide.reached(|| world::with(|world| world.fingerprint()));
+        }
+        if must_check && world::with(|world| world.violation.is_none()) {
+            self.finish(&mapping);
+        }
+        let (violation, trace) =
+            world::with(|world| (world.violation.take(), world.trace.take().unwrap_or_default()));
+        if violation.is_some() {
+            self.abandon();
+        }
+        Run { violation, schedule, trace }
+    }
+
+    fn abandon(&mut self) {
+        for worker in self.workers.drain(..) {
+            std::mem::forget(worker);
+        }
+        std::mem::forget(self.mapping.take());
+        self.waits = Arc::new(WaitTable::new());
+    }
+
+    /// What must hold when all actors have finished: nothing locked, nobody waiting, all views
+    /// agree, and a writeback brings everything to the medium.
+    fn finish(&self, mapping: &Arc<Mapping<Cfg<B>>>) {
+        let work = AssertUnwindSafe(|| {
+            mapping.assert_quiet();
+            check::quiet();
+            for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| self.used[*map]) {
+                let closed = self.scenario.actors.iter().flatten();
+                let mut closed =
+                    closed.filter(|op| matches!(op, Op::Close { map: m, .. } if *m == map));
+                if closed.next().is_some() {
+                    continue;
+                }
+                for cell in (0..TRACKED).map(cell_at) {
+                    if vma.pages.contains(PageIndex(u64::from(cell / 2))) {
+                        let value = load(mapping, vma, map, cell);
+                        check::last_load(map, cell, value);
+                    }
+                }
+            }
+            mapping.writeback(PageRange::from(PageIndex(0)));
+            look_at_index(mapping, None);
+            world::with(check::state);
+            check::all_durable();
+        });
+        IN_ACTOR.set(true);
+        if let Err(panic) = catch_unwind(work) {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            world::with(|world| world.fail("I5", format!("at the end: {text}")));
+        }
+        IN_ACTOR.set(false);
+    }
+}
+
+fn waiting(world: &world::World) -> String {
+    let actors = world.actors[..world.count].iter().enumerate();
+    let names = actors.filter_map(|(number, actor)| {
+        let name = (b'a' + number as u8) as char;
+        match actor.pending {
+            Pending::Done => None,
+            Pending::Park(_) => Some(format!("{name} sleeps on an entry or pin")),
+            Pending::Shared(lock) | Pending::Exclusive(lock) | Pending::Queued(lock) => {
+                Some(format!("{name} waits for lock {lock}"))
+            }
+            Pending::Step => Some(format!("{name} could go on")),
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The maps that the scenario's operations or its start state use.
+fn used_maps(scenario: &Scenario) -> Vec<bool> {
+    let mut used = vec![false; scenario.maps.len()];
+    for op in scenario.actors.iter().flatten() {
+        match op {
+            Op::Load { map, .. }
+            | Op::Store { map, .. }
+            | Op::Close { map, .. }
+            | Op::WriteFrom { map, .. }
+            | Op::ReadInto { map, .. } => used[*map] = true,
+            _ => {}
+        }
+    }
+    for map in start_maps(scenario.start) {
+        used[*map] = true;
+    }
+    used
+}
+
+fn start_maps(start: Start) -> &'static [usize] {
+    match start {
+        Start::Hole | Start::Unwritten => &[],
+        Start::ZeroPmd | Start::CleanPmd => &[READER],
+        Start::ZeroPte | Start::CleanPte | Start::DirtyPte => &[SMALL],
+        Start::DirtyPmd => &[WHOLE],
+        Start::Mixed => &[SMALL, READER],
+    }
+}
+
+fn start_state<B: Subject>(scenario: &Scenario, mapping: &Mapping<Cfg<B>>, vmas: &[Arc<Vma>]) {
+    let write = |start: u32, end: u32| {
+        let bytes = u64::from(end - start) * CELL;
+        let source = Bytes { value: INITIAL, len: bytes };
+        let at = WriteAt::Offset(u64::from(start) * CELL);
+        mapping.write(at, &source).expect("the medium is large enough");
+    };
+    let unit = 0..1024u32;
+    match scenario.start {
+        Start::Hole | Start::ZeroPte | Start::ZeroPmd => {}
+        Start::CleanPte | Start::DirtyPte => write(0, 4),
+        Start::Mixed => write(0, 2),
+        Start::CleanPmd | Start::DirtyPmd => write(unit.start, unit.end),
+        Start::Unwritten => {
+            let bytes = 0..u64::from(unit.end) * CELL;
+            mapping.allocate(bytes, false).expect("the medium is large enough");
+        }
+    }
+    if scenario.size > 1024 {
+        write(1024, scenario.size);
+    } else {
+        let size = u64::from(scenario.size) * CELL;
+        mapping.truncate(size).expect("any size is fine");
+    }
+    let load = |map: usize, cell| load(mapping, &vmas[map], map, cell);
+    let store = |map: usize, cell| store(mapping, &vmas[map], map, cell, STORED);
+    match scenario.start {
+        Start::Hole | Start::Unwritten => {}
+        Start::ZeroPte | Start::CleanPte => {
+            // A small map gives a small entry; a load through it may make it DIRTY where page
+            // tables cannot protect, as in production.
+            load(SMALL, 0);
+        }
+        Start::ZeroPmd | Start::CleanPmd => {
+            load(READER, 0);
+        }
+        Start::DirtyPte => {
+            store(SMALL, 0);
+        }
+        Start::DirtyPmd => {
+            store(WHOLE, 0);
+        }
+        Start::Mixed => {
+            store(SMALL, 0);
+            load(READER, 2);
+        }
+    }
+}
+
+/// Reads the index out, and tells who locked what: an entry that is locked now and was not before
+/// belongs to the actor that just ran (I5).
+fn look_at_index<B: Subject>(mapping: &Mapping<Cfg<B>>, actor: Option<usize>) {
+    let mut now = world::with(|world| std::mem::take(&mut world.spare_entries));
+    now.clear();
+    let mut hasher = FxHasher::default();
+    mapping.for_each_entry(|pages, entry, marks| {
+        (pages, entry.device(), entry.is_zero(), entry.is_locked()).hash(&mut hasher);
+        (marks.dirty, marks.towrite, marks.whole).hash(&mut hasher);
+        now.push(Slot { pages, entry, marks, owner: None });
+    });
+    let mut pins = FxHasher::default();
+    mapping.for_each_pin(|pages| pages.hash(&mut pins));
+    world::with(|world| {
+        world.pins_hash = pins.finish();
+        for slot in now.iter_mut().filter(|slot| slot.entry.is_locked()) {
+            let before = world.entries.iter().find(|old| old.pages == slot.pages);
+            slot.owner = before.and_then(|old| old.owner).or(actor);
+        }
+        for old in world.entries.iter().filter(|old| old.owner.is_some() && old.owner != actor) {
+            let kept = now.iter().any(|slot| slot.pages == old.pages && slot.entry.is_locked());
+            if !kept {
+                let seen = format!("{:?} of {:?} was unlocked by {actor:?}", old.pages, old.owner);
+                world.violation.get_or_insert(Violation { clause: "I5", seen });
+            }
+        }
+        world.spare_entries = std::mem::replace(&mut world.entries, now);
+        world.index_touched = false;
+        world.index_hash = hasher.finish();
+    });
+}
+
+thread_local! {
+    /// True while code under test runs outside of an actor: its panics are results, too.
+    static IN_ACTOR: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A panic of an actor is a result of the exploration, not a message on the terminal.
+fn silence_actor_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let quiet = IN_ACTOR.get() || world::is_running();
+            if !quiet {
+                before(info);
+            }
+        }));
+    });
+}

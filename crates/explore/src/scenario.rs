@@ -1,0 +1,167 @@
+//! Scenarios: a start state, the maps, and what each actor does.
+
+use crate::ops::Op;
+use crate::sim::{MapSpec, Tracking};
+
+/// What the first 2 MiB unit of the file is at the beginning. The file has two units; the second
+/// holds data on blocks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// A hole that nobody has looked at.
+    Hole,
+    /// A hole; its first page was loaded through a small map.
+    ZeroPte,
+    /// A hole, mapped by a 2 MiB zero page.
+    ZeroPmd,
+    /// Two pages with data, the first loaded; the rest a hole.
+    CleanPte,
+    /// A unit of data, loaded.
+    CleanPmd,
+    /// Two pages with data, the first stored to.
+    DirtyPte,
+    /// A unit of data, stored to.
+    DirtyPmd,
+    /// Blocks that were never written.
+    Unwritten,
+    /// The first page has data and was stored to, the second is a hole and was loaded.
+    Mixed,
+}
+
+impl Start {
+    /// All start states.
+    pub const ALL: [Start; 9] = [
+        Start::Hole,
+        Start::ZeroPte,
+        Start::ZeroPmd,
+        Start::CleanPte,
+        Start::CleanPmd,
+        Start::DirtyPte,
+        Start::DirtyPmd,
+        Start::Unwritten,
+        Start::Mixed,
+    ];
+
+    /// The name in scenario names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Start::Hole => "hole",
+            Start::ZeroPte => "zero-pte",
+            Start::ZeroPmd => "zero-pmd",
+            Start::CleanPte => "clean-pte",
+            Start::CleanPmd => "clean-pmd",
+            Start::DirtyPte => "dirty-pte",
+            Start::DirtyPmd => "dirty-pmd",
+            Start::Unwritten => "unwritten",
+            Start::Mixed => "mixed",
+        }
+    }
+}
+
+/// Actors, each with its operations, from a start state.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Unique name.
+    pub name: String,
+    /// The start state.
+    pub start: Start,
+    /// Size of the file at the beginning, in cells.
+    pub size: u32,
+    /// Fault-around in bytes.
+    pub around: u64,
+    /// The maps.
+    pub maps: Vec<MapSpec>,
+    /// Operations of each actor, at most four actors.
+    pub actors: Vec<Vec<Op>>,
+}
+
+/// How page tables behave: those of a kernel, or of user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavour {
+    /// Stores to read-only storage fault, write-protecting works.
+    Kernel,
+    /// Storage is always writable; stores are noted.
+    Noted,
+    /// Storage is always writable; stores go by unnoticed.
+    Unnoticed,
+}
+
+impl Flavour {
+    /// The name in scenario names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Kernel => "kernel",
+            Flavour::Noted => "noted",
+            Flavour::Unnoticed => "unnoticed",
+        }
+    }
+
+    /// A map of these pages.
+    pub fn map(self, start: u32, end: u32, shared: bool, writable: bool) -> MapSpec {
+        let tracking = match self {
+            Flavour::Kernel => Tracking::Faults,
+            Flavour::Noted => Tracking::Noted,
+            Flavour::Unnoticed => Tracking::Unnoticed,
+        };
+        let stores_fault = self == Flavour::Kernel;
+        MapSpec { start, end, shared, writable, stores_fault, tracking }
+    }
+}
+
+/// Number of the map of the whole file, shared and writable.
+pub const WHOLE: usize = 0;
+/// Number of the second map of the whole file, for loads only.
+pub const READER: usize = 1;
+/// Number of the map of two pages, shared and writable.
+pub const SMALL: usize = 2;
+/// Number of the private map.
+pub const PRIVATE: usize = 3;
+
+/// The usual maps, in the order of their numbers.
+pub fn usual_maps(flavour: Flavour) -> Vec<MapSpec> {
+    vec![
+        flavour.map(0, 2048, true, true),
+        flavour.map(0, 2048, true, false),
+        flavour.map(0, 2, true, true),
+        flavour.map(0, 2048, false, true),
+    ]
+}
+
+impl Scenario {
+    /// A scenario with the usual maps, a file of two units, and no fault-around. Maps that are
+    /// used neither by an operation nor by the start state show nothing and cost no step.
+    pub fn new(start: Start, flavour: Flavour, actors: Vec<Vec<Op>>) -> Scenario {
+        let ops: Vec<_> = actors
+            .iter()
+            .map(|ops| ops.iter().map(Op::to_string).collect::<Vec<_>>().join("; "))
+            .collect();
+        let name = format!("{}/{}/{}", start.name(), flavour.name(), ops.join(" | "));
+        let size = 2048;
+        Scenario { name, start, size, around: 0, maps: usual_maps(flavour), actors }
+    }
+
+    /// The same under another name.
+    pub fn named(mut self, name: &str) -> Scenario {
+        self.name = name.into();
+        self
+    }
+
+    /// The same with fault-around of so many bytes.
+    pub fn around(mut self, bytes: u64) -> Scenario {
+        self.around = bytes;
+        self
+    }
+
+    /// The same with a file of so many cells.
+    pub fn size(mut self, cells: u32) -> Scenario {
+        self.size = cells;
+        self
+    }
+}
+
+/// The scenario of 2017: load a hole through a 2 MiB map, while and after somebody writes there.
+pub fn seed() -> Scenario {
+    let load = Op::Load { map: READER, cell: 0 };
+    let write = Op::Write { cells: 0..2 };
+    let actors = vec![vec![load.clone()], vec![write, load]];
+    Scenario::new(Start::Hole, Flavour::Kernel, actors).named("seed")
+}

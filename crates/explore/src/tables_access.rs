@@ -1,0 +1,76 @@
+//! Loads and stores through a map: try, fault, try again.
+
+use limpid_dax::{Access, Mapping, Vma};
+
+use crate::history::{PAST, value_name};
+use crate::lab::Cfg;
+use crate::ops::fault;
+use crate::sim::{Meets, Subject};
+use crate::world::{self, Pending};
+
+/// Loads a cell through a map; `PAST` is SIGBUS.
+pub(crate) fn load<B: Subject>(mapping: &Mapping<Cfg<B>>, vma: &Vma, map: usize, cell: u32) -> u8 {
+    loop {
+        world::step(Pending::Step, || format!("load {}[{cell}]", (b'p' + map as u8) as char));
+        let meets = world::with(|world| {
+            let meets = world.tables[map].load(cell, &world.medium);
+            world.observe(meets);
+            meets
+        });
+        match meets {
+            Meets::Value(value) => {
+                world::note(|| value_name(value));
+                return value;
+            }
+            Meets::Fault => {
+                world::note(|| "FAULT".into());
+                if !fault(mapping, vma, cell, Access::Load) {
+                    return PAST;
+                }
+            }
+        }
+    }
+}
+
+/// Stores to a cell through a map; false is SIGBUS.
+pub(crate) fn store<B: Subject>(
+    mapping: &Mapping<Cfg<B>>,
+    vma: &Vma,
+    map: usize,
+    cell: u32,
+    value: u8,
+) -> bool {
+    loop {
+        world::step(Pending::Step, || {
+            format!("store {} to {}[{cell}]", value_name(value), (b'p' + map as u8) as char)
+        });
+        let meets = world::with(|world| {
+            let meets = world.tables[map].store(cell, value);
+            world.observe(meets);
+            if let Ok(Some(device)) = meets {
+                if world.own.any(device / 2..device / 2 + 1, crate::sim::Owner::Free) {
+                    let seen = format!("stored {} to a free block", value_name(value));
+                    world.fail("C3", seen);
+                }
+                world.medium.store(device..device + 1, value);
+            }
+            meets
+        });
+        match meets {
+            Ok(_) => {
+                world::note(|| "done".into());
+                return true;
+            }
+            Err(Meets::Value(_)) => {
+                world::note(|| "SIGBUS".into());
+                return false;
+            }
+            Err(Meets::Fault) => {
+                world::note(|| "FAULT".into());
+                if !fault(mapping, vma, cell, Access::Store) {
+                    return false;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The simulated machine of one execution, kept per thread: who runs, locks, medium, page tables,
+//! block owners and the history.
+//!
+//! Everything here is plain data. Actors reach it by [`with`], never across a step, so each step
+//! is atomic. [`step`] is the only place where one actor gives way to another.
+
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
+
+use limpid_dax::{Backing, Entry, Extent, Marks, PAGE_SHIFT, PageIndex, PageRange};
+use rustc_hash::FxHasher;
+
+use crate::history::{ACTORS, History, PAST, ZERO};
+use crate::sim::{CELL, MapSpec, Medium, Own, Tables};
+
+/// Why an execution is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The clause of the contract or the invariant (`C1`, `I4`, ...).
+    pub clause: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// What an actor does next, and so whether it can go on now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pending {
+    Step,
+    Shared(u32),
+    Exclusive(u32),
+    Queued(u32),
+    Park(u32),
+    Done,
+}
+
+#[derive(Clone, Copy, Default, Hash)]
+pub(crate) struct LockState {
+    pub readers: u8,
+    pub writer: u8,
+    pub queued: u8,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Park {
+    pub actor: usize,
+    pub unparked: bool,
+}
+
+/// One line of a trace.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The actor, from 0.
+    pub actor: usize,
+    /// What it did, and what it saw.
+    pub text: String,
+}
+
+pub(crate) struct ActorState {
+    pub pending: Pending,
+    /// Hash of everything it has observed since its operation began.
+    pub seen: u64,
+    /// Operations begun.
+    pub op: usize,
+    pub parker: Option<u32>,
+    /// Device pages it has pinned.
+    pub pinned: Vec<PageRange>,
+}
+
+/// What is left out or done wrongly in the simulated parts, to show that this is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SimBug {
+    /// Nothing.
+    #[default]
+    None,
+    /// The block map publishes over what somebody else published meanwhile (A1).
+    PublishUnconditional,
+    /// The block map publishes without zeroing what was not written (E2).
+    PublishKeepsEdges,
+    /// An unmap takes private copies along (A10).
+    UnmapDropsPrivate,
+    /// An unmap takes away all but the last page of a unit (D2).
+    UnmapEndInclusive,
+    /// Write-protecting leaves large pages writable (B4).
+    ProtectSkipsLarge,
+    /// Write-protecting looks only at maps that begin with the entry (B7).
+    ProtectSkipsSmallMaps,
+    /// An unmap forgets which pages were stored to (B2).
+    UnmapForgetsStores,
+    /// An unmap clears and shows again for a moment (A13).
+    ProtectClearsForAMoment,
+    /// Only the first page of a range is written back (B8).
+    FlushFirstPage,
+    /// A fence does nothing (B11).
+    NoFence,
+    /// A load through a map installs a writable page that nothing marks (B1).
+    LoadInstallsWritable,
+}
+
+pub(crate) struct World {
+    pub running: Option<usize>,
+    /// Mutexes and block-map locks held by the running actor: no step while above 0.
+    pub depth: u32,
+    pub actors: [ActorState; ACTORS],
+    pub count: usize,
+    pub locks: Vec<LockState>,
+    pub parkers: Vec<Park>,
+    pub index_touched: bool,
+    pub index_hash: u64,
+    pub pins_hash: u64,
+    pub entries: Vec<Slot>,
+    /// Room for the next look at the index.
+    pub spare_entries: Vec<Slot>,
+    pub opaque: u64,
+    pub map_hash: u64,
+    pub extents: Vec<Extent>,
+    pub size: u64,
+    pub sizes_change: bool,
+    pub own: Own,
+    pub medium: Medium,
+    pub tables: Vec<Tables>,
+    pub history: History,
+    /// (map, cell, value) of stores to private copies.
+    pub private_stores: Vec<(usize, u32, u8)>,
+    pub bug: SimBug,
+    pub violation: Option<Violation>,
+    pub trace: Option<Vec<Line>>,
+    pub steps: u64,
+}
+
+/// An entry of the index, with the actor that locked it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub pages: PageRange,
+    pub entry: Entry,
+    pub marks: Marks,
+    pub owner: Option<usize>,
+}
+
+impl World {
+    fn new() -> World {
+        let actor = || ActorState {
+            pending: Pending::Done,
+            seen: 0,
+            op: 0,
+            parker: None,
+            pinned: Vec::new(),
+        };
+        World {
+            running: None,
+            depth: 0,
+            actors: [actor(), actor(), actor(), actor()],
+            count: 0,
+            locks: Vec::new(),
+            parkers: Vec::new(),
+            index_touched: false,
+            index_hash: 0,
+            pins_hash: 0,
+            entries: Vec::new(),
+            spare_entries: Vec::new(),
+            opaque: 0,
+            map_hash: 0,
+            extents: Vec::new(),
+            size: 0,
+            sizes_change: true,
+            own: Own::new(),
+            medium: Medium::new(),
+            tables: Vec::new(),
+            history: History::default(),
+            private_stores: Vec::new(),
+            bug: SimBug::None,
+            violation: None,
+            trace: None,
+            steps: 0,
+        }
+    }
+
+    /// Makes everything as at the beginning of an execution with these maps.
+    pub fn reset(&mut self, maps: &[MapSpec], bug: SimBug, tracing: bool) {
+        self.running = None;
+        self.depth = 0;
+        for actor in &mut self.actors {
+            actor.pending = Pending::Done;
+            actor.seen = 0;
+            actor.op = 0;
+            actor.parker = None;
+            actor.pinned.clear();
+        }
+        self.count = 0;
+        self.locks.clear();
+        self.parkers.clear();
+        self.index_touched = true;
+        self.entries.clear();
+        self.opaque = 0;
+        self.extents.clear();
+        self.own.reset();
+        self.medium.reset();
+        self.tables.truncate(maps.len());
+        for (at, spec) in maps.iter().enumerate() {
+            match self.tables.get_mut(at) {
+                Some(tables) => tables.reset(spec),
+                None => self.tables.push(Tables::new(spec)),
+            }
+        }
+        self.history.reset();
+        self.private_stores.clear();
+        self.bug = bug;
+        self.violation = None;
+        self.trace = tracing.then(Vec::new);
+        self.steps = 0;
+    }
+
+    pub fn fail(&mut self, clause: &'static str, seen: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { clause, seen });
+        }
+    }
+
+    /// What the block map says of a page of the file: the device page, if it is mapped.
+    pub fn mapped(&self, page: u64) -> Option<u32> {
+        let page = PageIndex(page);
+        let extent = self.extents.iter().find(|extent| extent.pages.contains(page))?;
+        let mapped = extent.backing == Backing::Mapped;
+        mapped.then(|| (extent.device_at(page.offset()) >> PAGE_SHIFT) as u32)
+    }
+
+    fn value(&self, cell: u32, at: impl Fn(u32) -> u8) -> u8 {
+        if u64::from(cell) * CELL >= self.size {
+            return PAST;
+        }
+        let device = self.mapped(u64::from(cell / 2));
+        device.map_or(ZERO, |device| at(device * 2 + cell % 2))
+    }
+
+    /// What a read of a cell of the file would see.
+    pub fn stored_value(&self, cell: u32) -> u8 {
+        self.value(cell, |device| self.medium.stored(device))
+    }
+
+    /// What a read of a cell of the file would see after a power loss.
+    pub fn durable_value(&self, cell: u32) -> u8 {
+        self.value(cell, |device| self.medium.durable(device))
+    }
+
+    /// Adds to what the running actor has observed.
+    pub fn observe(&mut self, what: impl Hash) {
+        if let Some(actor) = self.running {
+            let mut hasher = FxHasher::default();
+            self.actors[actor].seen.hash(&mut hasher);
+            what.hash(&mut hasher);
+            self.actors[actor].seen = hasher.finish();
+        }
+    }
+
+    pub fn enabled(&self, actor: usize) -> bool {
+        match self.actors[actor].pending {
+            Pending::Step | Pending::Exclusive(_) => true,
+            Pending::Shared(lock) => {
+                let lock = self.locks[lock as usize];
+                lock.writer == 0 && lock.queued == 0
+            }
+            Pending::Queued(lock) => {
+                let lock = self.locks[lock as usize];
+                lock.writer == 0 && lock.readers == 0
+            }
+            Pending::Park(parker) => self.parkers[parker as usize].unparked,
+            Pending::Done => false,
+        }
+    }
+
+    /// Hash of the whole state: two executions in states of equal hash go on alike.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        self.index_hash.hash(&mut hasher);
+        self.pins_hash.hash(&mut hasher);
+        self.opaque.hash(&mut hasher);
+        self.map_hash.hash(&mut hasher);
+        self.own.hash(&mut hasher);
+        self.medium.hash(&mut hasher);
+        for tables in &self.tables {
+            tables.hash(&mut hasher);
+        }
+        self.locks.hash(&mut hasher);
+        self.history.hash(&mut hasher);
+        for actor in &self.actors[..self.count] {
+            actor.seen.hash(&mut hasher);
+            actor.op.hash(&mut hasher);
+            let pending = match actor.pending {
+                Pending::Park(_) => Pending::Park(0),
+                other => other,
+            };
+            pending.hash(&mut hasher);
+            if let Some(parker) = actor.parker {
+                let unparked = self.parkers[parker as usize].unparked;
+                let before = self.actors[..self.count].iter().filter_map(|other| other.parker);
+                let rank = before.filter(|other| *other < parker).count();
+                (unparked, rank).hash(&mut hasher);
+            }
+        }
+        let mixed = hasher.finish();
+        mixed ^ mixed.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::new(World::new());
+}
+
+/// Reaches the world of this thread. Must not be nested, nor held across a step.
+pub(crate) fn with<R>(work: impl FnOnce(&mut World) -> R) -> R {
+    WORLD.with(|world| work(&mut world.borrow_mut()))
+}
+
+/// True while an actor runs on this thread.
+pub(crate) fn is_running() -> bool {
+    WORLD.with(|world| world.try_borrow().is_ok_and(|world| world.running.is_some()))
+}
+
+/// Gives way: the actor goes on when the scheduler picks it and `pending` is possible. Outside of
+/// actors (while a start state is made or looked at) nothing ever has to wait.
+pub(crate) fn step(pending: Pending, label: impl FnOnce() -> String) {
+    let give_way = with(|world| {
+        let Some(actor) = world.running else {
+            return false;
+        };
+        if world.depth > 0 || std::thread::panicking() {
+            return false;
+        }
+        world.actors[actor].pending = pending;
+        true
+    });
+    if give_way {
+        yield_now();
+        with(|world| {
+            world.steps += 1;
+            if let Some(actor) = world.running {
+                // Where the actor stands is a function of its steps and of what it observed.
+                let seen = &mut world.actors[actor].seen;
+                *seen = seen.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            }
+            if let (Some(actor), Some(trace)) = (world.running, world.trace.as_mut()) {
+                trace.push(Line { actor, text: label() });
+            }
+        });
+    }
+}
+
+/// Adds what a step saw to the trace.
+pub(crate) fn note(what: impl FnOnce() -> String) {
+    with(|world| {
+        if let (Some(actor), Some(trace)) = (world.running, world.trace.as_mut()) {
+            let what = what();
+            match trace.last_mut().filter(|line| line.actor == actor) {
+                Some(line) => {
+                    line.text.push_str(" -> ");
+                    line.text.push_str(&what);
+                }
+                None => trace.push(Line { actor, text: what }),
+            }
+        }
+    });
+}
+
+/// Switches from the actor to the scheduler. The scoped variant would need a handle, which cannot
+/// be passed through the traits of the DAX layer.
+#[allow(deprecated)]
+pub(crate) fn yield_now() {
+    generator::yield_with(());
+}
