@@ -240,7 +240,7 @@ impl Raw {
             Err(why) => return bad(why),
         };
         let size = self.size.get();
-        if size > limpid_dax::MAX_FILE_SIZE {
+        if size > limpid_dax::MAX_FILE_SIZE || self.blocks.get() > geometry.data_blocks() {
             return bad("an impossible size");
         }
         Ok(Slot::Used(Meta {

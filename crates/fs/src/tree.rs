@@ -336,3 +336,6 @@ fn walk(
     }
     visit(block, level)
 }
+
+#[cfg(test)]
+mod tests;

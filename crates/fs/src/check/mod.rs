@@ -4,6 +4,8 @@
 
 mod inodes;
 mod space;
+#[cfg(test)]
+mod tests;
 
 use limpid_pmem::Media;
 
