@@ -143,7 +143,10 @@ pub(crate) fn cut(
     start: u64,
     end: u64,
 ) -> Result<bool> {
-    while start < end {
+    if start >= end {
+        return Ok(true);
+    }
+    loop {
         let last = map.range(..end).next_back().map(|(_, run)| *run);
         let Some(run) = last.filter(|run| run.end() > start) else {
             return Ok(true);
@@ -157,7 +160,6 @@ pub(crate) fn cut(
         meta.add_blocks(-(run.len as i64));
         map::edit(tx, meta, map, (run.page, run.end()), &[])?;
     }
-    Ok(true)
 }
 
 fn changed_now(meta: &mut Meta) {

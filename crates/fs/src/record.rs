@@ -114,6 +114,7 @@ pub(crate) struct Meta {
 
 /// What a record slot holds.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives on the stack for a moment")]
 pub(crate) enum Slot {
     /// Only zeroes.
     Virgin,

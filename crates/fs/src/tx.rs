@@ -98,7 +98,7 @@ impl<'a> Tx<'a> {
 
     /// Changes bytes at a multiple of 64; a later change of the same place replaces this one.
     pub fn put(&mut self, at: u64, bytes: &[u8]) {
-        debug_assert!(at % GRANULE as u64 == 0 && bytes.len() % GRANULE == 0);
+        debug_assert!(at.is_multiple_of(GRANULE as u64) && bytes.len().is_multiple_of(GRANULE));
         if let Some((_, start, len)) = self.puts.iter().find(|(place, ..)| *place == at) {
             self.bytes[*start..start + len].copy_from_slice(bytes);
             return;

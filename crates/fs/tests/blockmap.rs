@@ -19,7 +19,7 @@ struct Twin {
 
 /// Zeroes the rest of the last page, as the DAX layer does before it cuts a file.
 fn zero_tail(inode: &Inode, media: &dyn Media, size: u64) {
-    if size % BLOCK == 0 {
+    if size.is_multiple_of(BLOCK) {
         return;
     }
     let page = size / BLOCK;
