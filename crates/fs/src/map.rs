@@ -88,6 +88,12 @@ pub(crate) fn edit(
     (start, end): (u64, u64),
     put: &[Run],
 ) -> Result<()> {
+    if let [run] = put
+        && (run.page, run.end()) == (start, end)
+        && let Some(longer) = lengthen(map, run)
+    {
+        return replace(tx, meta, &longer);
+    }
     let before = map.range(..start).next_back().map(|(_, run)| *run);
     let mut old: Vec<Run> = before.filter(|run| run.end() >= start).into_iter().collect();
     old.extend(map.range(start..=end).map(|(_, run)| *run));
@@ -136,6 +142,40 @@ pub(crate) fn edit(
             meta.body = Body::Tree(root);
             meta.add_blocks(blocks);
         }
+    }
+    Ok(())
+}
+
+/// Adds a run to the one it continues, if nothing else lies in its way: what an append does. The
+/// longer run, then.
+fn lengthen(map: &mut Map, run: &Run) -> Option<Run> {
+    if map.range(run.page..=run.end()).next().is_some() {
+        return None;
+    }
+    let (_, last) = map.range_mut(..run.page).next_back()?;
+    if !last.joins(run) {
+        return None;
+    }
+    last.len += run.len;
+    Some(*last)
+}
+
+/// Writes a run in place of the one with the same first page.
+fn replace(tx: &mut Tx<'_>, meta: &mut Meta, run: &Run) -> Result<()> {
+    match &mut meta.body {
+        Body::Extents { count, list } => {
+            match list[..*count].iter_mut().find(|other| other.page == run.page) {
+                Some(place) => *place = *run,
+                None => return corrupt(What::Extents, meta.at, "an extent is missing"),
+            }
+        }
+        Body::Tree(root) => {
+            let (mut root, mut blocks) = (*root, 0);
+            tree::insert(tx, meta.ino, &mut root, &mut blocks, run.page, &run.value())?;
+            meta.body = Body::Tree(root);
+            meta.add_blocks(blocks);
+        }
+        _ => return corrupt(What::Extents, meta.at, "an extent is missing"),
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The runs that one operation adds to a file, and the transactions that add them.
 
 use limpid_dax::{Backing, Extent};
+use smallvec::SmallVec;
 
 use crate::attributes::Timespec;
 use crate::error::Result;
@@ -14,14 +15,14 @@ use crate::tx::Tx;
 /// did not get into a transaction are given back when this is dropped.
 pub(crate) struct Pieces<'a> {
     inode: &'a Inode,
-    list: Vec<(Run, bool)>,
+    list: SmallVec<[(Run, bool); 4]>,
     /// How many belong to a transaction.
     done: usize,
 }
 
 impl<'a> Pieces<'a> {
     pub fn new(inode: &'a Inode) -> Pieces<'a> {
-        Pieces { inode, list: Vec::new(), done: 0 }
+        Pieces { inode, list: SmallVec::new(), done: 0 }
     }
 
     /// Adds a run; its blocks are reserved for it if they are `fresh`.
@@ -43,6 +44,10 @@ impl<'a> Pieces<'a> {
             let block = |page: u64| extent.device / BLOCK + (page - start);
             match extent.backing {
                 Backing::Hole | Backing::Mapped => {}
+                Backing::New if map::find(map, start).is_err_and(|next| next >= end) => {
+                    let (len, block) = (end - start, block(start));
+                    self.list.push((Run { page: start, len, block, unwritten: false }, true));
+                }
                 Backing::New => {
                     for run in map::runs_in(map, start, end) {
                         lost = true;

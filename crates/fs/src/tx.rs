@@ -7,9 +7,10 @@
 //! Whoever begins a transaction holds the locks of all it reads and changes, until the commit
 //! has returned. The images of the groups are locked by the commit itself, last (see `locks`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use limpid_pmem::Persist;
+use smallvec::SmallVec;
 
 use crate::alloc::{Purpose, Want};
 use crate::core::Core;
@@ -30,6 +31,8 @@ const FULL: usize = SLOT_BYTES / 3;
 thread_local! {
     /// The record under construction; kept between transactions for its memory.
     static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The changed bytes of the last transaction; the next one uses their memory.
+    static BYTES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A run of blocks of one group that changes hands.
@@ -41,17 +44,20 @@ struct Change {
     used: bool,
 }
 
+/// The locked images of the groups a transaction changes, in order.
+type Images<'a> = SmallVec<[(usize, ImageGuard<'a>); 2]>;
+
 /// See the module's documentation.
 pub(crate) struct Tx<'a> {
     pub core: &'a Core,
     purpose: Purpose,
     nodes: Vec<NodeBuf>,
     /// Changed bytes: device offset, start and length in `bytes`.
-    puts: Vec<(u64, usize, usize)>,
+    puts: SmallVec<[(u64, usize, usize); 4]>,
     bytes: Vec<u8>,
-    allocated: Vec<(u64, u64)>,
-    freed: Vec<(u64, u64)>,
-    revoked: Vec<u64>,
+    allocated: SmallVec<[(u64, u64); 4]>,
+    freed: SmallVec<[(u64, u64); 4]>,
+    revoked: SmallVec<[u64; 4]>,
     /// Blocks were written directly; they have to be durable before the commit.
     unfenced: bool,
     /// Bytes the changes of bitmaps will need in the record, at most.
@@ -75,11 +81,11 @@ impl<'a> Tx<'a> {
             core,
             purpose,
             nodes: Vec::new(),
-            puts: Vec::new(),
-            bytes: Vec::new(),
-            allocated: Vec::new(),
-            freed: Vec::new(),
-            revoked: Vec::new(),
+            puts: SmallVec::new(),
+            bytes: BYTES.take(),
+            allocated: SmallVec::new(),
+            freed: SmallVec::new(),
+            revoked: SmallVec::new(),
             unfenced: false,
             weight: 0,
             committed: false,
@@ -233,10 +239,10 @@ impl<'a> Tx<'a> {
     }
 
     /// All blocks that change hands, by group; within a group what is taken comes first.
-    fn changes(&self) -> Vec<Change> {
+    fn changes(&self) -> SmallVec<[Change; 4]> {
         let runs = self.allocated.iter().map(|run| (run, true));
         let runs = runs.chain(self.freed.iter().map(|run| (run, false)));
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: SmallVec<[Change; 4]> = SmallVec::new();
         for ((block, len), used) in runs {
             for (group, first, len) in by_group(&self.core.geometry, *block, *len) {
                 match changes.last_mut() {
@@ -257,9 +263,9 @@ impl<'a> Tx<'a> {
 
     /// Locks the images of all groups concerned, in order, and makes the changes there; on an
     /// error they are undone.
-    fn lock_images(&mut self, changes: &[Change]) -> Result<Vec<(usize, ImageGuard<'a>)>> {
+    fn lock_images(&mut self, changes: &[Change]) -> Result<Images<'a>> {
         let core = self.core;
-        let mut images: Vec<(usize, ImageGuard<'a>)> = Vec::new();
+        let mut images: Images<'a> = SmallVec::new();
         for (done, change) in changes.iter().enumerate() {
             let step = || -> Result<()> {
                 if images.last().is_none_or(|(group, _)| *group != change.group) {
@@ -405,5 +411,8 @@ impl Drop for Tx<'_> {
                 self.core.space.release(block, len);
             }
         }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        BYTES.set(bytes);
     }
 }
