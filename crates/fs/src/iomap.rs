@@ -76,6 +76,10 @@ impl Iomap for Inode {
             }
         };
         let lost = pieces.collect(state.map.as_ref().expect("it is loaded"), extents);
+        if lost {
+            // The size stays, so pages past it have to wait for the caller's next attempt.
+            pieces.give_up_from(state.meta.size.div_ceil(BLOCK));
+        }
         for run in pieces.runs() {
             zero_rest(run, &written, zero)?;
         }

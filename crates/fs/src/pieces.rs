@@ -73,6 +73,21 @@ impl<'a> Pieces<'a> {
         lost
     }
 
+    /// Gives up what lies from `page` on: blocks with data must not lie past the end of the file.
+    pub fn give_up_from(&mut self, page: u64) {
+        let space = &self.inode.core.space;
+        self.list.retain(|(run, fresh)| {
+            if run.end() > page {
+                let past = run.clip(page, run.end());
+                if *fresh {
+                    space.release(past.block, past.len);
+                }
+                run.len -= past.len;
+            }
+            run.len > 0
+        });
+    }
+
     /// Adds the runs to the map, in one transaction unless they are so many that the journal
     /// cannot hold them; then a crash between two leaves the first part, as after a shorter
     /// operation. The file becomes at least `size` bytes long: with the last part, or, if
