@@ -21,6 +21,62 @@ pub enum Step {
     UnmapBeforeFree,
     /// Waking all waiters when an entry is removed (C2).
     WakeAllOnRemove,
+    /// Leaving DIRTY entries alone when a write invalidates (B5).
+    KeepDirtyOnInvalidate,
+    /// Write-protecting before DIRTY is cleared (B3, B4).
+    WriteProtect,
+    /// Protecting and writing back the whole entry, not only its first page (B6, B7).
+    WritebackWholeEntry,
+    /// Marking an entry DIRTY before it is writable (B1).
+    MarkDirtyBeforeMap,
+    /// Waiting for the owner of an entry in a scan rather than passing by (C5).
+    ScanWaits,
+    /// Looking at the same index again after a wait (C6).
+    ScanLooksAgain,
+    /// Waiting in the queue of the entry found, not of the page looked for (C1).
+    WaitOnEntryStart,
+    /// Waiting in a scan without using up a wake (C4).
+    ScanPassesWakes,
+    /// Unmapping a large zero page before its entry is split (A2).
+    UnmapBeforeSplit,
+    /// Waiting for pins before blocks are freed (D1).
+    WaitForPins,
+    /// Looking at pins even if nothing is mapped (D3).
+    PinsWithoutMaps,
+    /// Deleting the entries of blocks that are freed (D4).
+    DeleteEntriesOnBreak,
+    /// Unmapping whole entries where only a part is freed (A8).
+    RoundOutOnBreak,
+    /// Faulting with lock 2 held (A3, D1).
+    FaultHoldsLock2,
+    /// Looking at the end of the file under the entry lock.
+    CheckEndInFault,
+    /// Unmapping SIGBUS when the file grows.
+    InvalidateGrown,
+    /// Zeroing what was stored behind the end when the file grows (F5).
+    ZeroPastEnd,
+    /// Zeroing fresh blocks before a fault publishes them (E6).
+    ZeroFreshBlocks,
+    /// Keeping stale entries locked until they are unmapped.
+    StaleStayLocked,
+    /// Unmapping zeroes before a store fault publishes its storage.
+    UnmapBeforePublish,
+    /// Registering a pin before its storage is claimed.
+    PinBeforeClaim,
+    /// Leaving WHOLE behind when a pin or a map goes.
+    MarkWholeOnRelease,
+    /// Waiting, in a writeback, for entries that another one has taken.
+    WaitForWriteback,
+    /// Fencing before DIRTY is cleared.
+    FenceBeforeClean,
+    /// Waiting for lock 2 at the end of a writeback.
+    WritebackWaitsForLock2,
+    /// Taking WHOLE after the maps were walked.
+    WholeAfterWalk,
+    /// Writing entries back before their blocks move (collapse, insert).
+    WriteBackBeforeMove,
+    /// Asking the block map again once the neighbours are owned (fault-around).
+    AskAgainAround,
 }
 
 #[cfg(feature = "canary")]

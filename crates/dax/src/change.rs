@@ -40,15 +40,21 @@ impl<C: Config> Mapping<C> {
             let guard = self.invalidate_lock.exclusive();
             // No fault is running, so no entry is added: rounding out now stays true. Whole
             // entries are unmapped, or a part would stay mapped without an entry (I1).
-            let rounded = self.index.with(|index| index.round_out(pages));
+            let rounded = match left_out(Step::RoundOutOnBreak) {
+                true => pages,
+                false => self.index.with(|index| index.round_out(pages)),
+            };
             if !left_out(Step::UnmapBeforeFree) {
                 match past_end {
                     Some(end) => self.unmap_past_end(rounded, end),
                     None => self.unmap_range(rounded),
                 }
             }
+            let blind = left_out(Step::WaitForPins)
+                || (left_out(Step::PinsWithoutMaps) && self.map_count() == 0);
             let busy = self.pins.with(|pins| {
-                pins.overlaps(rounded).then(|| self.waits.join(Key::pins(self.file), false))
+                (!blind && pins.overlaps(rounded))
+                    .then(|| self.waits.join(Key::pins(self.file), false))
             });
             match busy {
                 Some(ticket) => {
@@ -56,7 +62,9 @@ impl<C: Config> Mapping<C> {
                     ticket.wait();
                 }
                 None => {
-                    self.remove_entries(pages, dirty);
+                    if !left_out(Step::DeleteEntriesOnBreak) {
+                        self.remove_entries(pages, dirty);
+                    }
                     self.media.fence();
                     return guard;
                 }
@@ -89,6 +97,9 @@ impl<C: Config> Mapping<C> {
         self.zero_past_end(size)?;
         self.media.fence();
         self.iomap.set_size(size).map_err(DaxError::Iomap)?;
+        if left_out(Step::InvalidateGrown) {
+            return Ok(());
+        }
         self.invalidate(PageRange {
             start: PageIndex(old.div_ceil(PAGE_SIZE)),
             end: PageIndex(size.div_ceil(PAGE_SIZE)),

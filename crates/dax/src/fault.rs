@@ -66,7 +66,7 @@ impl<C: Config> Mapping<C> {
     /// entry locks, then 5 and 6 in turn; wants none held and leaves none.
     pub fn fault(&self, vma: &Vma, page: PageIndex, access: Access) -> FaultOutcome<IomapError<C>> {
         count(&self.counters.faults);
-        let _invalidate = self.invalidate_lock.shared();
+        let _invalidate = (!left_out(Step::FaultHoldsLock2)).then(|| self.invalidate_lock.shared());
         let mut request = Request {
             vma,
             page,
@@ -176,7 +176,7 @@ impl<C: Config> Mapping<C> {
         locked: Locked,
     ) -> Result<FaultOutcome<IomapError<C>>, Unresolved<IomapError<C>>> {
         let end = self.end_page();
-        if request.page >= end {
+        if request.page >= end && !left_out(Step::CheckEndInFault) {
             return Err(Unresolved::PastEnd);
         }
         if locked.found.is_empty() && locked.pages().end > end && locked.order() > Order::Pte {
@@ -223,7 +223,10 @@ impl<C: Config> Mapping<C> {
                 Backing::New | Backing::Unwritten if whole => {
                     // The zeroes go before the storage is published: from then on a write goes
                     // into it in place and returns, and no map may show zeroes any more (C2).
-                    if locked.found.is_zero() && !left_out(Step::UnmapZeroOnReplace) {
+                    if locked.found.is_zero()
+                        && !left_out(Step::UnmapZeroOnReplace)
+                        && !left_out(Step::UnmapBeforePublish)
+                    {
                         self.unmap_range(pages);
                     }
                     if self.claim(&extent)? == Published::All {
@@ -261,7 +264,9 @@ impl<C: Config> Mapping<C> {
     fn claim(&self, extent: &Extent) -> Result<Published, Unresolved<IomapError<C>>> {
         let bytes = extent.pages.bytes();
         let mut written = bytes.start..bytes.start;
-        if extent.backing == Backing::New {
+        if extent.backing == Backing::New && left_out(Step::ZeroFreshBlocks) {
+            written = bytes;
+        } else if extent.backing == Backing::New {
             let device = extent.device..extent.device + (bytes.end - bytes.start);
             if let Err(error) = self.media.zero(device, Persist::Yes) {
                 self.iomap.abandon(extent);
@@ -300,7 +305,8 @@ impl<C: Config> Mapping<C> {
         self.index.with(|index| {
             for locked in run {
                 let to = entry_for(shown, run[0].start, locked);
-                Self::set_entry(index, locked, to, writable && to.is_storage());
+                let dirty = writable && to.is_storage() && !left_out(Step::MarkDirtyBeforeMap);
+                Self::set_entry(index, locked, to, dirty);
             }
         });
     }

@@ -56,6 +56,11 @@ impl<C: Config> Mapping<C> {
             self.remove_entries(pages, Dirty::Keep);
             return;
         }
+        if left_out(Step::StaleStayLocked) {
+            let unmap = self.remove_entries(pages, Dirty::Keep);
+            self.unmap_range(unmap);
+            return;
+        }
         let (unmap, stale) = self.lock_entries(pages);
         if !left_out(Step::UnmapOnWrite) {
             self.unmap_range(unmap);
@@ -77,9 +82,9 @@ impl<C: Config> Mapping<C> {
             let wait = self.index.with(|index| {
                 let stop = index.visit(cursor, |slot| {
                     if slot.entry.is_locked() {
-                        return Visit::Stop;
+                        return if left_out(Step::ScanWaits) { Visit::Keep } else { Visit::Stop };
                     }
-                    if slot.marks.dirty {
+                    if slot.marks.dirty && !left_out(Step::KeepDirtyOnInvalidate) {
                         return Visit::Keep;
                     }
                     rounded.start = rounded.start.min(slot.start);
@@ -89,7 +94,11 @@ impl<C: Config> Mapping<C> {
                 })?;
                 // Everything before the owned entry is ours; it is looked at again.
                 cursor.start = cursor.start.max(stop.start);
-                Some(self.waits.join(self.key(stop.start), false))
+                if left_out(Step::ScanLooksAgain) {
+                    cursor.start = stop.pages().end;
+                }
+                let exclusive = left_out(Step::ScanPassesWakes);
+                Some(self.waits.join(self.key(stop.start), exclusive))
             });
             match wait {
                 Some(ticket) => ticket.wait(),
@@ -136,6 +145,7 @@ impl<C: Config> Mapping<C> {
             match dirty {
                 Dirty::Keep => return Visit::Keep,
                 Dirty::Forget if pages.covers(slot.pages()) => {}
+                Dirty::WriteBack if left_out(Step::WriteBackBeforeMove) => {}
                 Dirty::Forget | Dirty::WriteBack => self.flush_entry(slot.entry),
             }
         }

@@ -60,7 +60,9 @@ impl<C: Config> Mapping<C> {
                 Look::Done(grab) => return grab,
                 Look::Wait(ticket) => ticket.wait(),
                 Look::Split(locked) => {
-                    self.unmap_range(locked.pages());
+                    if !left_out(Step::UnmapBeforeSplit) {
+                        self.unmap_range(locked.pages());
+                    }
                     return self.split_entry(locked, page, order);
                 }
             }
@@ -92,7 +94,8 @@ impl<C: Config> Mapping<C> {
             return Look::Done(Grab::Locked(Locked { start, found }));
         };
         if slot.entry.is_locked() {
-            return Look::Wait(self.waits.join(self.key(slot.start), true));
+            let queue = if left_out(Step::WaitOnEntryStart) { page } else { slot.start };
+            return Look::Wait(self.waits.join(self.key(queue), true));
         }
         index.update(slot.start, |entry, _| *entry = entry.locked());
         let locked = Locked { start: slot.start, found: slot.entry };

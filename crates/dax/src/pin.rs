@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::canary::{Step, left_out};
 use crate::error::DaxError;
 use crate::fault::{IomapError, Unresolved};
 use crate::iomap::{Backing, Extent, Intent, Iomap};
@@ -32,7 +33,9 @@ impl<C: Config> Drop for Pin<C> {
         // Stores by device address are noted by no page table. The next writeback has to write
         // all of the entries; marked before the pin goes, or a writeback in between would see
         // neither and clear DIRTY (I4).
-        self.mapping.mark_whole(self.pages);
+        if !left_out(Step::MarkWholeOnRelease) {
+            self.mapping.mark_whole(self.pages);
+        }
         self.mapping.pins.with(|pins| pins.remove(self.pages));
         self.mapping.waits.wake(Key::pins(self.mapping.file), Wake::All);
     }
@@ -50,11 +53,16 @@ impl<C: Config> Mapping<C> {
         // The pin stands before the storage is claimed: a writeback in between would clear DIRTY,
         // and the stores by device address, which nothing notes, would be lost (I4). Lock 2 keeps
         // out who would wait for the pin. If claiming fails, dropping the pin takes it back.
-        self.pins.with(|pins| pins.add(pages));
+        if !left_out(Step::PinBeforeClaim) {
+            self.pins.with(|pins| pins.add(pages));
+        }
         let mut pin = Pin { mapping: self.clone(), pages, extents: Vec::new() };
         let mut at = pages.start;
         while at < pages.end {
             at = self.claim_storage(at, pages)?;
+        }
+        if left_out(Step::PinBeforeClaim) {
+            self.pins.with(|pins| pins.add(pages));
         }
         let mut at = pages.start;
         while at < pages.end {

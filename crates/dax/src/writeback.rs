@@ -5,11 +5,15 @@
 //! back (B3, B4). *Every* map over the *whole* entry is protected, whatever part of it the caller
 //! named and however small the other map is (B6, B7).
 
+use alloc::sync::Arc;
+
 use limpid_pmem::Media as _;
 
+use crate::canary::{Step, left_out};
 use crate::entry::Entry;
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping, count};
+use crate::maps::Vma;
 use crate::mmu::Protection;
 use crate::seam::{Mutex as _, RwLock as _, Seam};
 use crate::units::{PageIndex, PageRange};
@@ -33,8 +37,11 @@ impl<C: Config> Mapping<C> {
                 while let Some(slot) = index.first_in(cursor) {
                     // Its owner may be another writeback, which took TOWRITE from it and is not
                     // done: what it writes is ours, too.
-                    if slot.entry.is_locked() && (slot.marks.dirty || slot.marks.towrite) {
-                        return Next::Wait(self.waits.join(self.key(slot.start), false));
+                    let busy = slot.marks.towrite
+                        || (slot.marks.dirty && !left_out(Step::WaitForWriteback));
+                    if slot.entry.is_locked() && busy {
+                        let exclusive = left_out(Step::ScanPassesWakes);
+                        return Next::Wait(self.waits.join(self.key(slot.start), exclusive));
                     }
                     // Looked at anew after each wait: gone, replaced by a clean one, or written by
                     // another writeback that started later and so saw at least our stores.
@@ -62,7 +69,9 @@ impl<C: Config> Mapping<C> {
         // An entry that is gone may have been removed by an operation that has not changed the
         // block map yet, so its old block would still be found after a power loss, without our
         // stores. That operation holds lock 2 until it is done.
-        drop(self.invalidate_lock.shared());
+        if !left_out(Step::WritebackWaitsForLock2) {
+            drop(self.invalidate_lock.shared());
+        }
     }
 
     fn mark_towrite(&self, pages: PageRange) {
@@ -80,12 +89,18 @@ impl<C: Config> Mapping<C> {
     /// Writes one owned, DIRTY entry back and gives it back. TOWRITE was cleared under the same
     /// mutex hold that locked it, so a second writeback that finds it DIRTY again marks it anew.
     fn write_entry(&self, locked: Locked) {
-        let pages = locked.pages();
+        let mut pages = locked.pages();
+        if left_out(Step::WritebackWholeEntry) {
+            pages.end = PageIndex(pages.start.0 + 1);
+        }
+        let early = left_out(Step::WholeAfterWalk) && self.take_whole(&locked);
         let mut whole = self.pins.with(|pins| pins.overlaps(pages));
         let mut keep_dirty = self.pins.with(|pins| pins.overlaps(pages));
         {
             let maps = self.maps.shared();
-            for vma in maps.overlapping(pages).filter(|vma| vma.shared && vma.writable) {
+            let tracked =
+                |vma: &&Arc<Vma>| vma.shared && vma.writable && !left_out(Step::WriteProtect);
+            for vma in maps.overlapping(pages).filter(tracked) {
                 let range = vma.pages.intersect(pages);
                 let protection = vma.mmu.write_protect(range, &mut |run| {
                     self.flush_pages(locked.start, locked.found, run);
@@ -96,16 +111,14 @@ impl<C: Config> Mapping<C> {
         }
         // A map or pin that is not there any more marked its entries WHOLE before it went, so WHOLE
         // is taken after they were looked at: what it leaves behind is written now (I4).
-        whole |= self.index.with(|index| {
-            let mut taken = false;
-            index.update(locked.start, |_, marks| taken = core::mem::take(&mut marks.whole));
-            taken
-        });
+        whole |= early || (!left_out(Step::WholeAfterWalk) && self.take_whole(&locked));
         if whole {
             self.flush_entry(locked.found);
         }
         // Before DIRTY is cleared: another writeback that finds it cleared does not wait for us.
-        self.media.fence();
+        if !left_out(Step::FenceBeforeClean) {
+            self.media.fence();
+        }
         count(&self.counters.written_back);
         self.index.with(|index| {
             index.update(locked.start, |_, marks| {
@@ -114,6 +127,14 @@ impl<C: Config> Mapping<C> {
             });
         });
         self.unlock_entry(locked);
+    }
+
+    fn take_whole(&self, locked: &Locked) -> bool {
+        self.index.with(|index| {
+            let mut taken = false;
+            index.update(locked.start, |_, marks| taken = core::mem::take(&mut marks.whole));
+            taken
+        })
     }
 
     fn flush_pages(&self, start: PageIndex, entry: Entry, run: PageRange) {
