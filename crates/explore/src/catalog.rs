@@ -79,6 +79,7 @@ pub fn fault_around() -> Vec<Scenario> {
         Op::Load { map: SMALL, cell: 2 },
         Op::Store { map: WHOLE, cell: 2 },
         Op::Write { cells: 1..3 },
+        Op::Write { cells: 2..4 },
         Op::Punch { cells: 2..4 },
         Op::Truncate { cells: 1024 },
         Op::Sync { cells: 0..2048 },
@@ -136,6 +137,7 @@ pub fn triples() -> Vec<Scenario> {
     let store = Op::Store { map: WHOLE, cell: 0 };
     let small_store = Op::Store { map: SMALL, cell: 3 };
     let write = Op::Write { cells: 1..3 };
+    let one_page = Op::Write { cells: 0..2 };
     let punch = Op::Punch { cells: 0..1024 };
     let sync = Op::Sync { cells: 0..2048 };
     let three = |start, name: &str, ops: [&Op; 3]| {
@@ -155,6 +157,11 @@ pub fn triples() -> Vec<Scenario> {
         three(Start::CleanPmd, "fault, write and reclaim", [&load, &write, &punch]),
         three(Start::Hole, "large and small faults and a write", [&load, &small_store, &write]),
         three(Start::Unwritten, "two stores and a write", [&store, &small_store, &write]),
+        three(
+            Start::ZeroPmd,
+            "two small stores and a write",
+            [&small_store, &small_store, &one_page],
+        ),
     ]
 }
 
@@ -176,12 +183,9 @@ pub fn sequences() -> Vec<Scenario> {
         scenario(
             "store past the end, then grow",
             Start::CleanPte,
-            vec![
-                vec![Op::Store { map: WHOLE, cell: 2 }, Op::Truncate { cells: 1024 }],
-                vec![Op::Truncate { cells: 3 }, Op::Truncate { cells: 4 }],
-            ],
+            vec![vec![small_store.clone(), Op::Truncate { cells: 1024 }], vec![load.clone()]],
         )
-        .size(4),
+        .size(3),
         scenario(
             "shrink and grow under a load",
             Start::CleanPmd,
@@ -208,4 +212,23 @@ pub fn all() -> Vec<Scenario> {
     scenarios.extend(tracking(Flavour::Noted));
     scenarios.extend(tracking(Flavour::Unnoticed));
     scenarios
+}
+
+/// The scenario of this name, or the part of one that a shrunk counter-example names: behind `~`
+/// each actor that is left, with the numbers of its operations (`~a0.1+c0`).
+pub fn scenario_named(name: &str) -> Option<Scenario> {
+    if let Some((whole, part)) = name.rsplit_once('~') {
+        let mut scenario = scenario_named(whole)?;
+        let mut actors = Vec::new();
+        for one in part.split('+') {
+            let letter = one.chars().next().filter(char::is_ascii_lowercase)?;
+            let ops = scenario.actors.get((letter as u8 - b'a') as usize)?;
+            let numbers = one[1..].split('.').map(|number| number.parse::<usize>().ok());
+            let kept: Option<Vec<_>> = numbers.map(|at| ops.get(at?).cloned()).collect();
+            actors.push(kept?);
+        }
+        scenario.actors = actors;
+        return Some(scenario.named(name));
+    }
+    all().into_iter().find(|scenario| scenario.name == name)
 }

@@ -16,26 +16,28 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod canaries;
 pub mod catalog;
 mod check;
+mod explain;
 mod history;
 mod lab;
 mod ops;
+mod report;
 mod runs;
 pub mod scenario;
 mod seam;
 mod search;
 mod sim;
+mod table;
 mod tables_access;
 mod world;
 
+pub use explain::{Replay, parse_schedule, replay, replay_text, schedule_text, shrink};
 pub use ops::Op;
+pub use report::{Progress, best_search, run_all, search_name};
 pub use scenario::{Flavour, Scenario, Start};
 pub use search::{Limits, Outcome, Search, search};
 pub use sim::{MapSpec, SimMedia, SimMmu, Stepped, Subject, ToyBlockMap, ToyError, Tracking};
+pub use table::canary_table;
 pub use world::{Line, SimBug, Violation};
-
-/// Temporary.
-pub fn trace<B: Subject>(s: &Scenario, bug: SimBug, schedule: &[u8]) -> Vec<Line> {
-    search::follow::<B>(s, bug, schedule).trace
-}

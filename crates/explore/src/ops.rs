@@ -150,7 +150,7 @@ impl Op {
     }
 
     fn shifts(&self, cells: &Range<u32>, down: bool, effects: &mut Effects) {
-        assert!(cells.start % UNIT_CELLS == 0 && cells.end % UNIT_CELLS == 0);
+        assert!(cells.start.is_multiple_of(UNIT_CELLS) && cells.end.is_multiple_of(UNIT_CELLS));
         for at in (0..TRACKED).filter(|at| cell_at(*at) >= cells.start) {
             effects.surely |= 1 << at;
             let len = cells.end - cells.start;

@@ -341,7 +341,7 @@ fn graph<B: Subject>(lab: &mut Lab<B>, bound: Option<u32>, limits: Limits) -> Ou
         }
         outcome.found = found(run);
         outcome.exhausted = graph.nodes[0].closed && outcome.found.is_none();
-        let out_of_time = outcome.executions % 64 == 0 && began.elapsed() > limits.time;
+        let out_of_time = outcome.executions.is_multiple_of(64) && began.elapsed() > limits.time;
         if outcome.found.is_some() || outcome.exhausted {
             return outcome;
         }

@@ -113,7 +113,10 @@ impl Hash for Medium {
 pub struct SimMedia;
 
 fn cells(bytes: &Range<u64>) -> Range<u32> {
-    assert!(bytes.start % CELL == 0 && bytes.end % CELL == 0, "{bytes:?} are whole cells");
+    assert!(
+        bytes.start.is_multiple_of(CELL) && bytes.end.is_multiple_of(CELL),
+        "{bytes:?} are whole cells"
+    );
     (bytes.start / CELL) as u32..(bytes.end / CELL) as u32
 }
 
@@ -171,7 +174,7 @@ impl Media for SimMedia {
 
     fn write(&self, at: u64, from: &[u8], persist: Persist) -> Result<(), MediaError> {
         let end = at + from.len() as u64;
-        if at % CELL != 0 || end % CELL != 0 {
+        if !at.is_multiple_of(CELL) || !end.is_multiple_of(CELL) {
             return Err(MediaError::OutOfRange { at, len: from.len() as u64, size: self.len() });
         }
         for (offset, piece) in (at..).step_by(CELL as usize).zip(from.chunks(CELL as usize)) {

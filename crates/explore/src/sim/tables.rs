@@ -241,6 +241,16 @@ impl Mmu for SimMmu {
         });
     }
 
+    fn discard(&self, pages: PageRange) {
+        self.unmap(pages);
+        world::with(|world| {
+            let map = self.map;
+            let gone = range(pages);
+            world.tables[map].private.retain(|copy| !gone.contains(&copy.0));
+            world.private_stores.retain(|one| one.0 != map || !gone.contains(&(one.1 / 2)));
+        });
+    }
+
     fn write_protect(&self, pages: PageRange, written: &mut dyn FnMut(PageRange)) -> Protection {
         world::step(Pending::Step, || format!("protect {pages:?} of map {}", name(self.map)));
         let (noted, tracking) = world::with(|world| {

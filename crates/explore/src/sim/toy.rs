@@ -86,7 +86,7 @@ impl State {
 
     fn take(&mut self, wanted: Range<u32>, whole_units: bool) -> Result<(u32, u32), ToyError> {
         let need = wanted.len() as u32;
-        if whole_units && wanted.start % UNIT == 0 && need >= UNIT {
+        if whole_units && wanted.start.is_multiple_of(UNIT) && need >= UNIT {
             let free = self.used.iter().filter(|run| !run.1).find_map(|(run, _)| {
                 let start = run.start.next_multiple_of(UNIT);
                 (start + UNIT <= run.end).then_some(start)
