@@ -89,6 +89,23 @@ pub struct Statfs {
 }
 
 /// An open pool. All methods may be called from many threads at once.
+///
+/// ```
+/// use std::sync::Arc;
+/// use limpid_fs::{Access, FormatOptions, Fs, Kind, NewNode};
+/// use limpid_pmem::{Media, VecMedia};
+///
+/// let media: Arc<dyn Media> = Arc::new(VecMedia::new(4 << 20));
+/// Fs::format(&media, &FormatOptions::default())?;
+/// let (fs, _) = Fs::open(media, Access::ReadWrite)?;
+/// let node = NewNode { kind: Kind::File, mode: 0o644, uid: 0, gid: 0 };
+/// let file = fs.create(fs.root(), b"name", node)?;
+/// assert_eq!(fs.lookup(fs.root(), b"name")?.0, file.ino());
+/// fs.release(file)?;
+/// assert!(fs.check().is_empty());
+/// fs.close()?;
+/// # Ok::<(), limpid_fs::FsError>(())
+/// ```
 pub struct Fs {
     pub(crate) core: Arc<Core>,
     pub(crate) table: Table,

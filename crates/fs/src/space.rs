@@ -91,7 +91,7 @@ impl Descriptor {
             let mut bytes = [0; BLOCK_LEN];
             media.read(at, &mut bytes)?;
             let segments = bytes.chunks_exact(SEGMENT).zip(&self.bitmap_crcs);
-            if segments.into_iter().any(|(part, crc)| crc32c::crc32c(part) != crc.get()) {
+            if segments.into_iter().any(|(part, crc)| seal::crc(part) != crc.get()) {
                 return corrupt(What::Bitmap, at, "its checksum does not match");
             }
             Bits::from_bytes(&bytes)
@@ -139,7 +139,7 @@ impl Image {
     pub fn descriptor(&mut self, group: usize) -> Descriptor {
         for (segment, part) in self.bits.as_bytes().chunks_exact(SEGMENT).enumerate() {
             if self.stale >> segment & 1 == 1 {
-                self.crcs[segment] = crc32c::crc32c(part).into();
+                self.crcs[segment] = seal::crc(part).into();
             }
         }
         self.stale = 0;
