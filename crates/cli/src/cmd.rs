@@ -4,6 +4,7 @@ mod cat;
 mod completions;
 mod cp;
 mod df;
+mod explore;
 mod info;
 mod ln;
 mod ls;
@@ -38,6 +39,7 @@ pub enum Command {
     Truncate(truncate::Truncate),
     Tour(tour::Tour),
     Bench(bench::Bench),
+    Explore(explore::Explore),
     Completions(completions::Completions),
 }
 
@@ -59,6 +61,7 @@ impl Command {
             Command::Truncate(command) => command.run(),
             Command::Tour(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Explore(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

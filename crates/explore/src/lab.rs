@@ -12,9 +12,10 @@ use limpid_pmem::Media;
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 
+use crate::buffers::Bytes;
 use crate::check;
 use crate::history::{INITIAL, TRACKED, cell_at};
-use crate::ops::{Actor, Bytes, Op};
+use crate::ops::{Actor, Op};
 use crate::scenario::{READER, SMALL, Scenario, Start, WHOLE};
 use crate::seam::SimSeam;
 use crate::sim::{CELL, SimMedia, SimMmu, Stepped, Subject};

@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod buffers;
 pub mod canaries;
 pub mod catalog;
 mod check;

@@ -1,0 +1,230 @@
+//! `limpid explore`: every interleaving of the DAX layer's operations, on the production code.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use limpid_explore::canaries::{ALL, Plant};
+use limpid_explore::catalog::{all, scenario_named};
+use limpid_explore::{
+    Limits, Replay, SimBug, ToyBlockMap, best_search, replay_text, run_all, search_name, shrink,
+};
+use serde_json::json;
+
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+
+/// Run file operations through every interleaving and check the coherence contract
+#[derive(Args)]
+pub struct Explore {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List scenarios
+    List {
+        /// Only those whose name holds this
+        part: Option<String>,
+    },
+    /// Search the schedules of one scenario
+    Run {
+        /// The scenario's name
+        scenario: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Follow one schedule, step by step
+    Replay {
+        /// SCENARIO@SCHEDULE, as a failure prints it
+        text: String,
+        /// Also write a page of HTML here
+        #[arg(long)]
+        html: Option<PathBuf>,
+    },
+    /// Plant a bug and show how it is found
+    Canary {
+        /// The canary's name; without, all are listed
+        name: Option<String>,
+        /// Also write a page of HTML here
+        #[arg(long)]
+        html: Option<PathBuf>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Search all scenarios
+    All {
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Args)]
+struct How {
+    /// Time to spend: a number with s, m or h
+    #[arg(long, default_value = "60s", value_parser = parse_budget)]
+    budget: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_budget(text: &str) -> std::result::Result<Duration, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("use a number with s, m or h".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "use a number with s, m or h".to_string())?;
+    number.checked_mul(factor).map(Duration::from_secs).ok_or("too long".into())
+}
+
+impl Explore {
+    pub fn run(self) -> Result<()> {
+        match self.what {
+            What::List { part } => list(part.as_deref().unwrap_or("")),
+            What::Run { scenario, how } => run(&scenario, &how),
+            What::Replay { text, html } => {
+                let replay = replay_text(&text).ok_or_else(|| {
+                    let advice = "give SCENARIO@SCHEDULE as a failure prints it";
+                    Failure::usage("no such scenario or schedule", &text, advice)
+                })?;
+                show(&replay, html)
+            }
+            What::Canary { name: None, .. } => canaries(),
+            What::Canary { name: Some(name), html, how } => canary(&name, html, &how),
+            What::All { how } => everything(&how),
+        }
+    }
+}
+
+fn list(part: &str) -> Result<()> {
+    let mut output = Output::new();
+    for scenario in all().iter().filter(|scenario| scenario.name.contains(part)) {
+        output.line(&scenario.name)?;
+    }
+    output.finish()
+}
+
+fn run(name: &str, how: &How) -> Result<()> {
+    let advice = "see 'limpid explore list'";
+    let scenario =
+        scenario_named(name).ok_or_else(|| Failure::usage("no such scenario", name, advice))?;
+    let limits = Limits { time: how.budget, ..Limits::default() };
+    let outcome = best_search::<ToyBlockMap>(&scenario, SimBug::None, limits);
+    let mut output = Output::new();
+    if how.json {
+        output.json(&outcome.json(&scenario.name))?;
+    } else {
+        let exhausted = if outcome.exhausted { "exhausted" } else { "NOT exhausted" };
+        let seconds = outcome.time.as_secs_f64();
+        let rate = outcome.executions as f64 / seconds.max(1e-9);
+        output.line(format!(
+            "{}: {exhausted}; {} executions ({rate:.0}/s), {} states, {seconds:.2} s",
+            search_name(outcome.search),
+            outcome.executions,
+            outcome.states
+        ))?;
+    }
+    output.finish()?;
+    if outcome.found.is_none() {
+        return Ok(());
+    }
+    if let Some(replay) = shrink::<ToyBlockMap>(&scenario, SimBug::None, limits) {
+        show(&replay, None)?;
+    }
+    Err(Failure::new("a schedule breaks the contract", name, "report it with the replay string"))
+}
+
+fn show(replay: &Replay, html: Option<PathBuf>) -> Result<()> {
+    if let Some(path) = html {
+        std::fs::write(&path, replay.html())
+            .map_err(|error| Failure::from_io(&error, path.display()))?;
+    }
+    let mut output = Output::new();
+    output.bytes(replay.columns().as_bytes())?;
+    output.finish()
+}
+
+fn canaries() -> Result<()> {
+    let mut output = Output::new();
+    let rows: Vec<_> =
+        ALL.iter().map(|one| vec![one.name.to_owned(), one.what.to_owned()]).collect();
+    output.table(&rows, &[])?;
+    output.finish()
+}
+
+fn canary(name: &str, html: Option<PathBuf>, how: &How) -> Result<()> {
+    let advice = "see 'limpid explore canary'";
+    let canary = ALL.iter().find(|canary| canary.name == name);
+    let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
+    if matches!(canary.plant, Plant::Step(_)) && !cfg!(feature = "canary") {
+        let advice = "build with --features canary, or choose one of the simulated parts";
+        return Err(Failure::usage("this canary leaves out a step of the DAX layer", name, advice));
+    }
+    let limits = Limits { time: how.budget, ..Limits::default() };
+    let found = scenario_named(canary.scenario)
+        .and_then(|scenario| canary.planted(|bug| shrink::<ToyBlockMap>(&scenario, bug, limits)));
+    match found {
+        Some(replay) => show(&replay, html),
+        None => Err(Failure::new("the planted bug was not found", name, "this is a bug")),
+    }
+}
+
+fn everything(how: &How) -> Result<()> {
+    let mut wrong = Vec::new();
+    let mut said = Instant::now();
+    let scenarios = all();
+    let progress = run_all::<ToyBlockMap>(&scenarios, how.budget, |progress, scenario, outcome| {
+        if outcome.found.is_some() {
+            wrong.push(outcome.json(&scenario.name));
+        }
+        if said.elapsed() > Duration::from_secs(1) {
+            said = Instant::now();
+            eprintln!(
+                "{}/{} scenarios, {:.0} executions/s",
+                progress.done,
+                progress.of,
+                progress.rate()
+            );
+        }
+    });
+    let mut output = Output::new();
+    if how.json {
+        output.json(&json!({
+            "scenarios": progress.done,
+            "executions": progress.executions,
+            "states": progress.states,
+            "not_complete": progress.not_complete,
+            "seconds": progress.time.as_secs_f64(),
+            "wrong": wrong,
+        }))?;
+    } else {
+        for one in &wrong {
+            output.line(one.to_string())?;
+        }
+        output.line(format!(
+            "{} scenarios, {} of them not through all schedules; {} executions ({:.0}/s), {} states; {} wrong",
+            progress.done,
+            progress.not_complete,
+            progress.executions,
+            progress.rate(),
+            progress.states,
+            progress.wrong
+        ))?;
+    }
+    output.finish()?;
+    if progress.wrong == 0 {
+        return Ok(());
+    }
+    let advice = "see 'limpid explore replay'";
+    Err(Failure::new(
+        "schedules break the contract",
+        format!("{} scenarios", progress.wrong),
+        advice,
+    ))
+}
