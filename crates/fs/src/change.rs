@@ -42,19 +42,23 @@ impl Inode {
     /// Sets the size and frees all blocks past it. The map is loaded.
     pub(crate) fn cut_to(&self, state: &mut State, size: u64) -> Result<()> {
         let keep = size.div_ceil(BLOCK);
-        let mut orphans = self.core.orphans.lock();
-        let mut root = *orphans;
+        // Only who does not finish at once takes the orphans' lock.
+        let mut orphans = None;
         let done = self.update(state, Tx::shrinking(&self.core), |tx, meta, map| {
             meta.size = size;
             changed_now(meta);
             let done = cut(tx, meta, map.expect("it is loaded"), keep, MAX_PAGES)?;
             if !done {
+                let guard = self.core.orphans.lock();
+                let mut root = *guard;
                 orphans::add(tx, &mut root, self.ino().0)?;
+                orphans = Some((guard, root));
             }
             Ok(done)
         })?;
-        *orphans = root;
-        drop(orphans);
+        if let Some((mut guard, root)) = orphans {
+            *guard = root;
+        }
         if done { Ok(()) } else { self.finish_cut(state) }
     }
 

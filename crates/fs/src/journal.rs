@@ -26,7 +26,8 @@
 //!    from the floor on in order gives each bit its last value, and the bitmap's checksum, which
 //!    is in the descriptor's granule, matches again.
 //!
-//! The lock of a lane is a leaf but for the sequence and the usage locks: see `locks`.
+//! The lock of a lane is a leaf but for the sequence and the usage locks; the crate's documentation
+//! lists all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

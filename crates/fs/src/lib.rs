@@ -15,8 +15,8 @@
 //! 1. `Fs::renaming`, by renames between directories only;
 //! 2. inodes of directories: parents before children; a rename's two directories ancestor first,
 //!    else by number (`rename.rs`);
-//! 3. inodes of other kinds, by number. An inode's lock protects its record, its block map and, for a
-//!    directory, its names;
+//! 3. inodes of other kinds, by number. An inode's lock protects its record, its block map and,
+//!    for a directory, its names;
 //! 4. the objects in memory (`table.rs`), for a moment;
 //! 5. a shard of free inodes, then the inode table (`inodes.rs`);
 //! 6. the orphans' root;

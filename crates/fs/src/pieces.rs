@@ -11,8 +11,8 @@ use crate::layout::BLOCK;
 use crate::map::{self, Map};
 use crate::tx::Tx;
 
-/// Runs that one operation adds to a file's map; true beside those whose blocks are fresh. Fresh blocks that
-/// did not get into a transaction are given back when this is dropped.
+/// Runs that one operation adds to a file's map; true beside those whose blocks are fresh. Fresh
+/// blocks that did not get into a transaction are given back when this is dropped.
 pub(crate) struct Pieces<'a> {
     inode: &'a Inode,
     list: SmallVec<[(Run, bool); 4]>,

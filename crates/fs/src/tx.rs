@@ -5,7 +5,8 @@
 //! but for blocks nobody refers to, and reserved blocks go back.
 //!
 //! Whoever begins a transaction holds the locks of all it reads and changes, until the commit
-//! has returned. The images of the groups are locked by the commit itself, last (see `locks`).
+//! has returned. The images of the groups are locked by the commit itself, last (the crate's
+//! documentation lists all locks).
 
 use std::cell::{Cell, RefCell};
 

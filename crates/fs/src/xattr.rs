@@ -1,5 +1,5 @@
-//! Extended attributes: a tree per inode, keyed by the hash of the attribute's name like the names of
-//! a directory.
+//! Extended attributes: a tree per inode, keyed by the hash of the attribute's name like the names
+//! of a directory.
 //!
 //! A value of up to 1000 bytes lies beside its name; a larger one in blocks of its own, which are
 //! listed there with a checksum of the value.

@@ -1,7 +1,8 @@
 //! Goal: whatever bytes a medium holds, nothing panics, hangs or reads past the end.
-//! Method: pools with something of everything, one of them crashed with work in its journal; random
-//! damage, most of it with checksums made right again, so that it gets past them; then everything is
-//! walked, used, removed and checked. A pool is done within seconds, or the watchdog ends the test.
+//! Method: pools with something of everything, one of them crashed with work in its journal;
+//! random damage, most of it with checksums made right again, so that it gets past them; then
+//! everything is walked, used, removed and checked. A pool is done within seconds, or the watchdog
+//! ends the test.
 
 mod support;
 

@@ -152,7 +152,7 @@ fn a_pool_behaves_like_its_model() {
         let (one, two) = (dir(), dir());
         let mut name = || {
             let number = random.u32(..120);
-            let long = "x".repeat(if number % 3 == 0 { 200 } else { 3 });
+            let long = "x".repeat(if number.is_multiple_of(3) { 200 } else { 3 });
             format!("{number}{long}").into_bytes()
         };
         let (first, second) = (name(), name());
