@@ -35,6 +35,16 @@ pub(crate) fn lock(fd: BorrowedFd<'_>, exclusive: bool) -> Result<(), LockError>
     }
 }
 
+/// fcntl(F_OFD_SETLK, F_UNLCK): gives the lock back now. Closing alone would not do: a process that
+/// another thread is starting at this moment holds the same description open until it runs its
+/// program.
+pub(crate) fn unlock(fd: BorrowedFd<'_>) {
+    // Zero means to the end: all that was locked, whatever the range's length told.
+    let mut request = range(libc::F_UNLCK, 0);
+    // It cannot fail on a descriptor that could be locked; if it did, closing remains.
+    let _ = fcntl(fd, libc::F_OFD_SETLK, &mut request);
+}
+
 /// The process that keeps us from a lock of this kind.
 fn owner(fd: BorrowedFd<'_>, kind: c_int) -> Option<u32> {
     let mut request = range(kind, 1);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::mm::{MapFlags, MsyncFlags, msync};
 
 use crate::arch;
+use crate::lock;
 use crate::mapping::Mapping;
 use crate::media::{Durability, Media, MediaError, Persist};
 use crate::region::{Mode, Region};
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) assume_persistent: bool,
     pub(crate) writable: bool,
     pub(crate) len: u64,
+    /// Who opened it, and so holds the lock.
+    pub(crate) pid: u32,
 }
 
 impl Parts {
@@ -82,6 +85,15 @@ impl Parts {
             // Without write-back of cache lines only msync reaches the medium.
             Kind::Fsdax | Kind::Devdax if !arch::WRITES_BACK => Durability::Process,
             Kind::Fsdax | Kind::Devdax => Durability::Power,
+        }
+    }
+}
+
+impl Drop for Medium {
+    fn drop(&mut self) {
+        // A forked child shares the description with its parent, whose lock it is.
+        if self.parts.pid == std::process::id() {
+            lock::unlock(self.fd.as_fd());
         }
     }
 }

@@ -198,6 +198,8 @@ impl Attempt<'_> {
         if self.file_type(fd)?.0 != FileType::RegularFile {
             return Ok(());
         }
+        // The size first: if the host refuses it, what the file holds is still there.
+        rustix::fs::ftruncate(fd, size).map_err(self.failed("size"))?;
         rustix::fs::ftruncate(fd, 0).map_err(self.failed("empty"))?;
         rustix::fs::ftruncate(fd, size).map_err(self.failed("size"))?;
         rustix::fs::fsync(fd).map_err(self.failed("sync"))?;
@@ -288,7 +290,17 @@ impl Attempt<'_> {
         let path = (kind != Kind::Memory).then(|| self.path.to_owned());
         let assume_persistent = self.options.assume_persistent;
         Ok(Medium::assemble(
-            Parts { kind, granularity, flags, huge, path, assume_persistent, writable, len },
+            Parts {
+                kind,
+                granularity,
+                flags,
+                huge,
+                path,
+                assume_persistent,
+                writable,
+                len,
+                pid: std::process::id(),
+            },
             fd,
             mapping,
         ))
