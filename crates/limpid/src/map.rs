@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use limpid_dax::{
-    Access, Fallback, FaultOutcome, Order, PAGE_SIZE, PageIndex, PageRange, Vma,
+use limpid_dax::{Access, Fallback, FaultOutcome, Order, PAGE_SIZE, PageIndex, PageRange, Vma};
+use limpid_mmu::{
+    AccessError, FaultHandler, FaultOutcome as Settled, LinuxMap, MapSpec, PageSizes,
 };
-use limpid_mmu::{AccessError, FaultHandler, FaultOutcome as Settled, LinuxMap, MapSpec, PageSizes};
 
 use crate::error::{Error, Result};
 use crate::file::File;

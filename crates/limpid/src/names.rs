@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::metadata::{FileKind, Metadata};
 use crate::open::process_ids;
-use crate::path::{Place, path_of, walk};
+use crate::path::{Last, Place, path_of, walk};
 use crate::pool::Pool;
 
 pub use limpid_fs::RenameFlags;
@@ -99,7 +99,8 @@ pub enum NodeKind {
 
 impl Pool {
     pub(crate) fn place(&self, path: &Path, follow: bool) -> Result<Place> {
-        walk(&self.inner.fs, path, follow).map_err(|error| Error::walk(path, error))
+        let last = if follow { Last::Follow } else { Last::Stay };
+        walk(&self.inner.fs, path, last).map_err(|error| Error::walk(path, error))
     }
 
     /// The inode a path leads to.
@@ -123,8 +124,7 @@ impl Pool {
         }
         let (uid, gid) = process_ids();
         let new = NewNode { kind, mode, uid, gid };
-        let inode =
-            self.inner.fs.create(place.dir, &place.name, new).map_err(Error::at(path))?;
+        let inode = self.inner.fs.create(place.dir, &place.name, new).map_err(Error::at(path))?;
         drop(self.inner.nodes.adopt(inode));
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Open files of a pool: one `Node`, and so one DAX mapping, per inode.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use limpid_dax::{Config, FaultPolicy, Mapping, WaitTable};
 use limpid_fs::{Fs, FsError, Ino, Inode};
 use limpid_pmem::Media;
+use rustc_hash::FxHashMap;
 
 use crate::seam::StdSeam;
 
@@ -69,13 +69,13 @@ pub(crate) struct Nodes {
     pub media: Arc<dyn Media>,
     pub waits: Arc<WaitTable<StdSeam>>,
     pub policy: FaultPolicy,
-    open: Mutex<HashMap<u64, Weak<Node>>>,
+    open: Mutex<FxHashMap<u64, Weak<Node>>>,
 }
 
 impl Nodes {
     pub fn new(fs: Arc<Fs>, media: Arc<dyn Media>, policy: FaultPolicy) -> Nodes {
         let waits = Arc::new(WaitTable::new());
-        Nodes { fs, media, waits, policy, open: Mutex::new(HashMap::new()) }
+        Nodes { fs, media, waits, policy, open: Mutex::default() }
     }
 
     /// The node of `ino`, opened if need be.
@@ -111,17 +111,12 @@ impl Nodes {
 
     fn insert(
         self: &Arc<Self>,
-        open: &mut HashMap<u64, Weak<Node>>,
+        open: &mut FxHashMap<u64, Weak<Node>>,
         inode: Arc<Inode>,
     ) -> Arc<Node> {
         let ino = inode.ino().0;
-        let mapping = Mapping::new(
-            ino,
-            inode.clone(),
-            self.media.clone(),
-            self.waits.clone(),
-            self.policy,
-        );
+        let mapping =
+            Mapping::new(ino, inode.clone(), self.media.clone(), self.waits.clone(), self.policy);
         let node = Arc::new(Node {
             table: self.clone(),
             inode: Some(inode),

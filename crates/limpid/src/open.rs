@@ -8,7 +8,7 @@ use limpid_fs::{FileKind, FsError, Kind, NewNode};
 use crate::error::{Error, Result};
 use crate::file::{File, Mode};
 use crate::node::Node;
-use crate::path::walk;
+use crate::path::{Last, walk};
 use crate::pool::Pool;
 
 /// How a file is opened, as `std::fs::OpenOptions`.
@@ -129,8 +129,12 @@ impl OpenOptions {
         let (fs, nodes) = (&pool.inner.fs, &pool.inner.nodes);
         let at = Error::at(path);
         loop {
-            let follow = self.follow && !self.create_new;
-            let place = walk(fs, path, follow).map_err(|error| Error::walk(path, error))?;
+            let last = match (self.create_new, self.follow) {
+                (true, _) => Last::Create,
+                (false, true) => Last::Follow,
+                (false, false) => Last::Stay,
+            };
+            let place = walk(fs, path, last).map_err(|error| Error::walk(path, error))?;
             match place.found {
                 Some(_) if self.create_new => return Err(at(FsError::Exists)),
                 Some((_, FileKind::Symlink)) => {

@@ -31,9 +31,19 @@ pub(crate) enum WalkError {
     Loop,
 }
 
-/// Walks `path`; the last name need not exist. A symbolic link at the end is followed if
-/// `follow`, or if the path ends in a slash.
-pub(crate) fn walk(fs: &Fs, path: &Path, follow: bool) -> Result<Place, WalkError> {
+/// What is done with the last name of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// Looked up; a symbolic link is followed.
+    Follow,
+    /// Looked up, but a symbolic link is not followed unless the path ends in a slash.
+    Stay,
+    /// Not looked up: it is about to be created, which finds out whether it exists.
+    Create,
+}
+
+/// Walks `path`; the last name need not exist.
+pub(crate) fn walk(fs: &Fs, path: &Path, last_name: Last) -> Result<Place, WalkError> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() >= MAX_PATH {
         return Err(FsError::NameTooLong.into());
@@ -59,14 +69,18 @@ pub(crate) fn walk(fs: &Fs, path: &Path, follow: bool) -> Result<Place, WalkErro
             place = Place { dir: up, name: Vec::new(), found };
             continue;
         }
+        let last = todo.is_empty();
+        if last && last_name == Last::Create && !wants_directory {
+            return Ok(Place { dir, name, found: None });
+        }
         let found = match fs.lookup(dir, &name) {
             Ok(found) => Some(found),
             Err(FsError::NotFound) => None,
             Err(error) => return Err(error.into()),
         };
-        let last = todo.is_empty();
+        let follow = !last || last_name == Last::Follow || wants_directory;
         match found {
-            Some((ino, FileKind::Symlink)) if !last || follow || wants_directory => {
+            Some((ino, FileKind::Symlink)) if follow => {
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(WalkError::Loop);

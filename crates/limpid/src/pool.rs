@@ -41,7 +41,7 @@ impl PoolOptions {
         self
     }
 
-    /// Label of a new pool, up to 63 bytes.
+    /// Label of a new pool, up to 64 bytes.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
@@ -117,8 +117,11 @@ impl PoolOptions {
     fn format(self, medium: Medium, path: &Path) -> Result<Pool> {
         let medium = Arc::new(medium);
         let media: Arc<dyn Media> = medium.clone();
-        let format =
-            FormatOptions { label: self.label.clone(), uuid: self.uuid, ..FormatOptions::default() };
+        let format = FormatOptions {
+            label: self.label.clone(),
+            uuid: self.uuid,
+            ..FormatOptions::default()
+        };
         let named = |source| Error::Pool { pool: path.to_owned(), source };
         Fs::format(&media, &format).map_err(named)?;
         self.assemble(medium, path)

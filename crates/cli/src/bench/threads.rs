@@ -1,5 +1,6 @@
 //! Two threads on two files beside one thread on one.
 
+use std::sync::Barrier;
 use std::time::Instant;
 
 use limpid::{File, Pool};
@@ -31,17 +32,24 @@ fn two_threads(setting: &Setting, case: &'static str, work: Work) -> limpid::Res
     let pool: Pool = pool(setting, 2 * ops * 4096 + (512 << 20))?;
     let files = [File::create(&pool, "/one")?, File::create(&pool, "/two")?];
     let round = |threads: usize| -> limpid::Result<f64> {
-        for file in &files {
-            file.set_len(0)?;
-            file.write_all_at(&vec![1; 4 << 20], 0)?;
-        }
-        let start = Instant::now();
-        std::thread::scope(|scope| {
+        let (ready, go) = (Barrier::new(threads + 1), Barrier::new(threads + 1));
+        let worker = |file: &File| -> limpid::Result<()> {
+            let prepared =
+                file.set_len(0).and_then(|()| file.write_all_at(&vec![1; 4 << 20], 0));
+            ready.wait();
+            go.wait();
+            prepared.and_then(|()| work(file, ops))
+        };
+        let time = std::thread::scope(|scope| {
             let running: Vec<_> =
-                files[..threads].iter().map(|file| scope.spawn(|| work(file, ops))).collect();
-            running.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+                files[..threads].iter().map(|file| scope.spawn(|| worker(file))).collect();
+            ready.wait();
+            let start = Instant::now();
+            go.wait();
+            running.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))?;
+            Ok::<_, limpid::Error>(start.elapsed())
         })?;
-        Ok(start.elapsed().as_nanos() as f64 / (ops * threads as u64) as f64)
+        Ok(time.as_nanos() as f64 / (ops * threads as u64) as f64)
     };
     let mut sides: Vec<Side<'_>> = vec![Box::new(|| round(2)), Box::new(|| round(1))];
     let times = measure(setting.rounds, &mut sides)?;
