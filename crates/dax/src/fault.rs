@@ -81,6 +81,7 @@ impl<C: Config> Mapping<C> {
         if left_out(Step::LockBeforeLookup) && !request.store {
             let unit = page.unit(self.policy.largest);
             request.early = self.iomap.begin(unit, Intent::Read).ok();
+            widen_window();
         }
         let mut order = self.preferred_order(&request);
         loop {
@@ -183,6 +184,9 @@ impl<C: Config> Mapping<C> {
             return Err(Unresolved::Smaller(Fallback::EndOfFile));
         }
         let shown = self.resolve(&locked, request.store, request.early)?;
+        if left_out(Step::UnmapAfterEntries) {
+            widen_window();
+        }
         let run = if request.private_store || request.early.is_some() {
             Vec::from([locked])
         } else {
@@ -345,6 +349,11 @@ impl<C: Config> Mapping<C> {
             Err(error) => mmu_outcome(error),
         }
     }
+}
+
+/// Makes the window of a planted bug one that threads on real page tables can hit.
+fn widen_window() {
+    (0..3000).for_each(|_| core::hint::spin_loop());
 }
 
 /// The entry that shows `shown` at `locked`, when `shown` is what the run's first page shows.
