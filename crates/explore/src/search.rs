@@ -251,8 +251,7 @@ impl Guide for Dice<'_> {
     }
 
     fn reached(&mut self, fingerprint: impl FnOnce() -> u64) -> bool {
-        self.states.insert(fingerprint());
-        true
+        self.states.insert(fingerprint())
     }
 }
 
