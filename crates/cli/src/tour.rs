@@ -229,14 +229,19 @@ fn stores(guide: &mut Guide, file: &File, load: &Map, store: &Map) -> Walk<()> {
     )?;
     let sizes = store.page_sizes_of(HUGE..2 * HUGE)?;
     let report = store.page_sizes()?;
-    let why = report.fallbacks.last().map_or("", |(_, reason)| reason.reason());
+    let fallback = report.fallbacks.iter().find(|(range, _)| range.start == HUGE as u64);
+    let why = match fallback {
+        Some((_, reason)) => format!(": {}", reason.reason()),
+        None if sizes.storage_huge == 0 && !report.medium_huge => {
+            ": the medium itself has 4 KiB pages".to_owned()
+        }
+        None => String::new(),
+    };
+    let (huge, small) = (sizes.storage_huge, sizes.storage_small);
     guide.step(
-        "the page tables tell what page size the storage has",
-        sizes.storage_huge + sizes.storage_small > 0,
-        format!(
-            "{} bytes in 2 MiB pages, {} in 4 KiB pages {why}",
-            sizes.storage_huge, sizes.storage_small
-        ),
+        "the page tables tell what page size the storage has, and why",
+        huge + small > 0,
+        format!("{huge} bytes in 2 MiB pages, {small} bytes in 4 KiB pages{why}"),
     )?;
     Ok(())
 }

@@ -73,8 +73,8 @@ pub enum Published {
 
 /// The block map of one file. See the module's documentation for the locking.
 ///
-/// The mutators (`set_size`, `punch`, `make_unwritten`, `collapse`, `insert`) are called with the inode
-/// lock and the invalidate lock held exclusive, after the pages were unmapped everywhere and
+/// The mutators (`set_size`, `punch`, `make_unwritten`, `collapse`, `insert`) are called with the
+/// inode lock and the invalidate lock held exclusive, after the pages were unmapped everywhere and
 /// their entries deleted, so blocks they free may be given out again as soon as they return.
 pub trait Iomap: Send + Sync {
     /// What the file system reports when it fails.
@@ -92,7 +92,8 @@ pub trait Iomap: Send + Sync {
     fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent, Self::Error>;
 
     /// Makes `New` and `Unwritten` extents of one operation visible as `Mapped`, and the file at
-    /// least `written.end` bytes long if `extend`, all in one atomic commit. `Mapped` extents are ignored.
+    /// least `written.end` bytes long if `extend`, all in one atomic commit. `Mapped` extents are
+    /// ignored.
     ///
     /// Conditional, page by page, under the block map's lock: a `New` page is published only if
     /// it is still a hole, an `Unwritten` page only if it is still unwritten; else it is lost

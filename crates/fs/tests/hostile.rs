@@ -220,7 +220,7 @@ fn nothing_panics_or_hangs() {
     std::thread::spawn(move || {
         let (mut last, mut since) = (0, Instant::now());
         loop {
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::park_timeout(Duration::from_secs(1));
             let round = ROUND.load(Ordering::Relaxed);
             if round != last {
                 (last, since) = (round, Instant::now());

@@ -141,8 +141,7 @@ fn reopen(fs: Arc<Fs>) -> Arc<Fs> {
 
 #[test]
 fn a_pool_behaves_like_its_model() {
-    let mut random = fastrand::Rng::with_seed(seed());
-    let mut fs = pool(64 * MIB);
+    let (mut random, mut fs) = (fastrand::Rng::with_seed(seed()), pool(64 * MIB));
     let mut model = Model::default();
     model.dirs.insert(1, BTreeMap::new());
     model.parent.insert(1, 1);

@@ -67,9 +67,7 @@ pub enum Error {
     #[error("an empty range cannot be mapped")]
     EmptyMap,
     /// Collapse and insert want whole pages inside the file.
-    #[error(
-        "bytes {at}+{len} of a file of {size} bytes: whole 4096-byte pages inside the file are needed"
-    )]
+    #[error("bytes {at}+{len} are not whole 4096-byte pages inside the file of {size} bytes")]
     Unaligned {
         /// First byte.
         at: u64,

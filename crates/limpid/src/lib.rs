@@ -56,3 +56,8 @@ pub use pool::{MIN_POOL_SIZE, Pool, PoolInfo, PoolOptions};
 
 #[cfg(feature = "canary")]
 pub use limpid_dax::{Step, leave_out};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -128,6 +128,9 @@ pub struct PageReport {
     /// The 2 MiB units of the file that were last mapped with 4 KiB pages, as byte ranges of the
     /// file, with the reason.
     pub fallbacks: Vec<(Range<u64>, Fallback)>,
+    /// Whether the medium has 2 MiB pages at all. Where it has none (a file behind the page cache),
+    /// storage is in 4 KiB pages even without a fallback.
+    pub medium_huge: bool,
 }
 
 /// A range of a file as memory. Offsets count from the start of the range.
@@ -276,7 +279,8 @@ impl Map {
             }
             unit = unit.unit(Order::Pmd).end;
         }
-        Ok(PageReport { sizes, fallbacks })
+        let medium_huge = self.file.pool.medium.huge();
+        Ok(PageReport { sizes, fallbacks, medium_huge })
     }
 
     /// As [`page_sizes`](Map::page_sizes), for a part of the map, without reasons.

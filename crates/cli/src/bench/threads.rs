@@ -34,8 +34,7 @@ fn two_threads(setting: &Setting, case: &'static str, work: Work) -> limpid::Res
     let round = |threads: usize| -> limpid::Result<f64> {
         let (ready, go) = (Barrier::new(threads + 1), Barrier::new(threads + 1));
         let worker = |file: &File| -> limpid::Result<()> {
-            let prepared =
-                file.set_len(0).and_then(|()| file.write_all_at(&vec![1; 4 << 20], 0));
+            let prepared = file.set_len(0).and_then(|()| file.write_all_at(&vec![1; 4 << 20], 0));
             ready.wait();
             go.wait();
             prepared.and_then(|()| work(file, ops))
