@@ -126,11 +126,10 @@ fn recovered(mut image: Vec<u8>, random: &mut fastrand::Rng) -> Result<String, S
     if random.u32(..10) == 0 {
         let shown = {
             let media: Arc<dyn Media> = Arc::new(VecMedia::from_bytes(&image));
-            let opened = Fs::open(media, Access::ReadOnly);
-            state(&opened.map_err(|error| error.to_string())?.0)
+            sound_state(media, Access::ReadOnly)?
         };
         let recorder = Arc::new(Recorder::new(VecMedia::from_bytes(&image)));
-        drop(open(recorder.clone()));
+        sound_state(recorder.clone(), Access::ReadWrite)?;
         let events = recorder.take();
         let mut crash = Crash::new(image);
         events[..random.usize(..=events.len())].iter().for_each(|event| crash.event(event));
@@ -139,8 +138,12 @@ fn recovered(mut image: Vec<u8>, random: &mut fastrand::Rng) -> Result<String, S
             return Err("what is shown read-only and what is recovered differ".into());
         }
     }
-    let opened = Fs::open(Arc::new(VecMedia::from_bytes(&image)), Access::ReadWrite);
-    let (fs, _) = opened.map_err(|error| error.to_string())?;
+    sound_state(Arc::new(VecMedia::from_bytes(&image)), Access::ReadWrite)
+}
+
+/// What a user sees of a pool, which must be sound.
+fn sound_state(media: Arc<dyn Media>, access: Access) -> Result<String, String> {
+    let (fs, _) = Fs::open(media, access).map_err(|error| error.to_string())?;
     match &fs.check()[..] {
         [] => Ok(state(&fs)),
         problems => Err(format!("{problems:?}")),
