@@ -26,10 +26,10 @@
 //!    from the floor on in order gives each bit its last value, and the bitmap's checksum, which
 //!    is in the descriptor's granule, matches again.
 //!
-//! The lock of a lane is a leaf but for the sequence and the usage locks; the crate's documentation
+//! The lock of a lane is a leaf but for the lock of the floor word and the usage locks; the crate's documentation
 //! lists all.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use limpid_pmem::{Media, Persist};
@@ -92,25 +92,56 @@ impl Header {
     }
 }
 
-/// What a lane's two slots hold.
+/// What a lane's two slots hold; on cache lines of its own, since each thread has its lane.
 #[derive(Default)]
+#[repr(align(128))]
 struct Lane {
     /// Number and floor of the record in each slot; zeroes for none that matters.
     slots: [(u64, u64); 2],
     next: usize,
 }
 
-/// Numbers in use.
+/// Numbers in use, without a lock.
+///
+/// A transaction first notes a lower bound of its number in its lane's word, then draws the number.
+/// So whoever reads `next` and then the words misses none: a word noted after the look belongs to
+/// a number drawn after it, which is not below the `next` that was read.
 struct Sequence {
-    next: u64,
-    /// Number of the transaction each lane is busy with.
-    active: [Option<u64>; LANES as usize],
+    next: AtomicU64,
+    /// The number of the transaction each lane is busy with, or a lower bound; [`IDLE`] for none.
+    active: [Active; LANES as usize],
 }
 
+const IDLE: u64 = u64::MAX;
+
+/// On a cache line of its own, since each thread has its lane.
+#[repr(align(128))]
+struct Active(AtomicU64);
+
 impl Sequence {
+    fn new(next: u64) -> Sequence {
+        let active = std::array::from_fn(|_| Active(AtomicU64::new(IDLE)));
+        Sequence { next: AtomicU64::new(next), active }
+    }
+
+    /// The next number, for the owner of a lane.
+    fn draw(&self, lane: usize) -> u64 {
+        let word = &self.active[lane].0;
+        word.store(self.next.load(SeqCst), SeqCst);
+        let seq = self.next.fetch_add(1, SeqCst);
+        word.store(seq, SeqCst);
+        seq
+    }
+
+    /// The lane's transaction was applied and fenced.
+    fn done(&self, lane: usize) {
+        self.active[lane].0.store(IDLE, SeqCst);
+    }
+
     /// Every transaction below was applied and fenced.
     fn floor(&self) -> u64 {
-        self.active.iter().flatten().copied().min().unwrap_or(self.next)
+        let next = self.next.load(SeqCst);
+        self.active.iter().map(|word| word.0.load(SeqCst)).min().unwrap_or(next).min(next)
     }
 }
 
@@ -118,9 +149,10 @@ impl Sequence {
 pub(crate) struct Journal {
     salt: u32,
     lanes: [Mutex<Lane>; LANES as usize],
-    sequence: Mutex<Sequence>,
-    /// The floor word on the medium.
-    durable_floor: Mutex<u64>,
+    sequence: Sequence,
+    /// The floor word on the medium; raised with `raising` held.
+    durable_floor: AtomicU64,
+    raising: Mutex<()>,
     stopped: AtomicBool,
 }
 
@@ -137,8 +169,9 @@ impl Journal {
         Journal {
             salt,
             lanes: Default::default(),
-            sequence: Mutex::new(Sequence { next, active: [None; LANES as usize] }),
-            durable_floor: Mutex::new(next),
+            sequence: Sequence::new(next),
+            durable_floor: AtomicU64::new(next),
+            raising: Mutex::new(()),
             stopped: AtomicBool::new(false),
         }
     }
@@ -151,14 +184,8 @@ impl Journal {
             return Err(FsError::Stopped);
         }
         let (index, mut lane) = self.free_lane(media)?;
-        let (seq, floor) = {
-            let mut sequence = self.sequence.lock();
-            let seq = sequence.next;
-            sequence.next += 1;
-            let floor = sequence.floor().min(seq);
-            sequence.active[index] = Some(seq);
-            (seq, floor)
-        };
+        let seq = self.sequence.draw(index);
+        let floor = self.sequence.floor().min(seq);
         Header::write(seq, floor, record, self.salt);
         let slot = lane.next;
         media.write(slot_at(index, slot), record, Persist::Yes)?;
@@ -172,14 +199,14 @@ impl Journal {
     /// to the medium; this fences them.
     pub fn finish(&self, media: &dyn Media, committed: Committed<'_>) {
         media.fence();
-        self.sequence.lock().active[committed.index] = None;
+        self.sequence.done(committed.index);
         drop(committed.lane);
     }
 
     /// A lane whose next slot may be overwritten (see 2 above).
     fn free_lane(&self, media: &dyn Media) -> Result<(usize, MutexGuard<'_, Lane>)> {
         let first = crate::thread::index() % self.lanes.len();
-        let known = *self.durable_floor.lock();
+        let known = self.durable_floor.load(SeqCst);
         for step in 0..self.lanes.len() {
             let index = (first + step) % self.lanes.len();
             if let Some(lane) = self.lanes[index].try_lock() {
@@ -194,7 +221,7 @@ impl Journal {
         let lane = self.lanes[first].lock();
         let old = lane.slots[lane.next].0;
         loop {
-            let floor = self.sequence.lock().floor();
+            let floor = self.sequence.floor();
             if floor > old {
                 self.raise_floor(media, floor)?;
                 return Ok((first, lane));
@@ -208,29 +235,29 @@ impl Journal {
 
     /// Makes the floor word durable, so that no record below `floor` is replayed.
     fn raise_floor(&self, media: &dyn Media, floor: u64) -> Result<()> {
-        let mut durable = self.durable_floor.lock();
-        if floor > *durable {
+        let _raising = self.raising.lock();
+        if floor > self.durable_floor.load(SeqCst) {
             media.store_u64(FLOOR_AT, seal::seal_word(floor, self.salt))?;
             media.flush(FLOOR_AT..FLOOR_AT + 8);
             media.fence();
-            *durable = floor;
+            self.durable_floor.store(floor, SeqCst);
         }
         Ok(())
     }
 
     /// Retires all records for good. No transaction is running.
     pub fn retire(&self, media: &dyn Media) -> Result<()> {
-        let floor = self.sequence.lock().floor();
+        let floor = self.sequence.floor();
         self.raise_floor(media, floor)
     }
 
     /// Takes no more transactions: one could not be finished, so the floor cannot rise again.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
+        self.stopped.store(true, SeqCst);
     }
 
     /// True after [`stop`](Journal::stop).
     pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.load(SeqCst)
     }
 }

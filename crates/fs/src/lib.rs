@@ -21,7 +21,7 @@
 //! 5. a shard of free inodes, then the inode table (`inodes.rs`);
 //! 6. the orphans' root;
 //! 7. the images of groups, by number (`space.rs`), taken by the commit;
-//! 8. a lane of the journal, then its sequence or floor (`journal.rs`);
+//! 8. a lane of the journal, then its floor word (`journal.rs`);
 //! 9. soft reservations (`soft.rs`), usages of groups: leaves, but that loading a usage takes the
 //!    group's image.
 //!

@@ -170,8 +170,9 @@ pub(crate) struct Usage {
     pub small_unit: usize,
 }
 
-/// A group in memory.
+/// A group in memory; on cache lines of its own, since threads work in different groups.
 #[derive(Default)]
+#[repr(align(128))]
 pub(crate) struct Group {
     image: Mutex<Option<Image>>,
     usage: Mutex<Option<Usage>>,
