@@ -101,7 +101,8 @@ pub trait Iomap: Send + Sync {
     /// cover wholly, `zero` is called, under that lock and before the commit, with the device
     /// range of each part that was not written. The bytes of the published pages are durable
     /// before the commit is: the implementation fences before it commits. If pages were lost, the
-    /// size is not changed.
+    /// size is not changed. The `New` blocks are the block map's again in any case: those that were
+    /// not published, because they were lost or an error came, were given back.
     fn publish(
         &self,
         extents: &[Extent],

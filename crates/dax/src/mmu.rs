@@ -83,6 +83,8 @@ pub trait Mmu: Send + Sync {
     }
 
     /// Write-protects the storage shown by `pages` and calls `written` for each run of pages
-    /// that was stored to since the last call (or since it was installed).
+    /// that was stored to since the last call (or since it was installed). Stores that were noted
+    /// before an unmap, or before something else was installed, are still reported by the next
+    /// call.
     fn write_protect(&self, pages: PageRange, written: &mut dyn FnMut(PageRange)) -> Protection;
 }

@@ -9,15 +9,21 @@ use super::cases::pool;
 use super::{Case, Row, Setting, Side, measure};
 
 pub const ALL: &[Case] = &[
-    ("two_threads_overwrite", |setting| two_threads(setting, "two_threads_overwrite", overwrite)),
-    ("two_threads_append", |setting| two_threads(setting, "two_threads_append", append)),
+    ("two_threads_overwrite", |setting| {
+        let ops = if setting.quick { 100_000 } else { 500_000 };
+        two_threads(setting, "two_threads_overwrite", overwrite, ops)
+    }),
+    ("two_threads_append", |setting| {
+        let ops = if setting.quick { 10_000 } else { 60_000 };
+        two_threads(setting, "two_threads_append", append, ops)
+    }),
 ];
 
 type Work = fn(&File, u64) -> limpid::Result<()>;
 
 fn overwrite(file: &File, ops: u64) -> limpid::Result<()> {
     let bytes = [7; 4096];
-    (0..ops * 5).try_for_each(|number| file.write_all_at(&bytes, number % 1024 * 4096))
+    (0..ops).try_for_each(|number| file.write_all_at(&bytes, number % 1024 * 4096))
 }
 
 fn append(file: &File, ops: u64) -> limpid::Result<()> {
@@ -27,9 +33,8 @@ fn append(file: &File, ops: u64) -> limpid::Result<()> {
 
 /// The same work on one file by one thread, and on two files by two: the ratio to "raw" is the
 /// speed-up of the throughput.
-fn two_threads(setting: &Setting, case: &'static str, work: Work) -> limpid::Result<Row> {
-    let ops = if setting.quick { 5_000 } else { 20_000 };
-    let pool: Pool = pool(setting, 2 * ops * 4096 + (512 << 20))?;
+fn two_threads(setting: &Setting, case: &'static str, work: Work, ops: u64) -> limpid::Result<Row> {
+    let pool: Pool = pool(setting, 1 << 30)?;
     let files = [File::create(&pool, "/one")?, File::create(&pool, "/two")?];
     let round = |threads: usize| -> limpid::Result<f64> {
         let (ready, go) = (Barrier::new(threads + 1), Barrier::new(threads + 1));
