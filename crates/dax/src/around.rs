@@ -9,6 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::fault::{Shown, entry_for};
 use crate::iomap::{Backing, Extent, Intent, Iomap};
 use crate::lock::Locked;
@@ -32,11 +33,15 @@ impl<C: Config> Mapping<C> {
         let order = locked.order();
         let window = self.window(vma, &locked, end);
         if window.is_empty() {
+            cover(Branch::AroundNothing);
             return run;
         }
         let limit = match self.iomap.begin(window, Intent::Read) {
             Ok(extent) => self.same_run(&extent, window.start, &locked, shown),
-            Err(_) => return run,
+            Err(_) => {
+                cover(Branch::AroundHintFails);
+                return run;
+            }
         };
         self.index.with(|index| {
             let mut start = window.start;
@@ -44,8 +49,14 @@ impl<C: Config> Mapping<C> {
                 let probe = Locked { start, found: locked.found };
                 let wanted = entry_for(shown, run[0].start, &probe);
                 match Self::try_grab(index, start, order, |entry| entry.same_target(wanted)) {
-                    Some(next) => run.push(next),
-                    None => break,
+                    Some(next) => {
+                        cover(Branch::AroundTakes);
+                        run.push(next);
+                    }
+                    None => {
+                        cover(Branch::AroundStops);
+                        break;
+                    }
                 }
                 start = start.unit(order).end;
             }
@@ -88,10 +99,14 @@ impl<C: Config> Mapping<C> {
         let rest = PageRange { start: run[1].start, end: run[run.len() - 1].pages().end };
         let limit = match self.iomap.begin(rest, Intent::Read) {
             Ok(extent) => self.same_run(&extent, rest.start, &first, shown),
-            Err(_) => rest.start,
+            Err(_) => {
+                cover(Branch::AroundAnswerFails);
+                rest.start
+            }
         };
         while run.len() > 1 && run[run.len() - 1].pages().end > limit {
             if let Some(extra) = run.pop() {
+                cover(Branch::AroundGivesBack);
                 self.unlock_entry(extra);
             }
         }

@@ -10,6 +10,7 @@ use core::ops::Range;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::invalidate::Dirty;
@@ -58,6 +59,7 @@ impl<C: Config> Mapping<C> {
             });
             match busy {
                 Some(ticket) => {
+                    cover(Branch::BreakWaitsForPin);
                     drop(guard);
                     ticket.wait();
                 }
@@ -78,13 +80,16 @@ impl<C: Config> Mapping<C> {
     /// page raises SIGBUS. Growing shows zeroes (C5).
     pub fn truncate(&self, size: u64) -> Outcome<C> {
         if size > MAX_FILE_SIZE {
+            cover(Branch::TruncateTooLarge);
             return Err(DaxError::TooLarge { at: 0, len: size });
         }
         let _inode = self.inode_lock.exclusive();
         let old = self.iomap.size();
         if size >= old {
+            cover(Branch::TruncateGrows);
             return self.grow(old, size);
         }
+        cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
         let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
         self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old))?;
@@ -114,6 +119,7 @@ impl<C: Config> Mapping<C> {
         let (bytes, pages) = self.split_edges(bytes);
         self.zero_edges(&bytes, pages)?;
         if !pages.is_empty() {
+            cover(Branch::PunchFrees);
             let _guard = self.break_layout(pages, Dirty::Forget);
             self.iomap.punch(pages).map_err(DaxError::Iomap)?;
         }
@@ -129,6 +135,7 @@ impl<C: Config> Mapping<C> {
         let old = self.iomap.size();
         let grow = !keep_size && bytes.end > old;
         if grow {
+            cover(Branch::ZeroGrows);
             self.zero_past_end(bytes.end)?;
         }
         let size = grow.then_some(bytes.end);
@@ -137,8 +144,10 @@ impl<C: Config> Mapping<C> {
         self.zero_edges(&wide, pages)?;
         self.iomap.allocate(covering, None).map_err(DaxError::Iomap)?;
         if pages.is_empty() {
+            cover(Branch::ZeroKeepsBlocks);
             self.set_grown(size)?;
         } else {
+            cover(Branch::ZeroMakesUnwritten);
             let _guard = self.break_layout(pages, Dirty::Forget);
             self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap)?;
         }
@@ -155,6 +164,7 @@ impl<C: Config> Mapping<C> {
         let old = self.iomap.size();
         let size = (!keep_size && bytes.end > old).then_some(bytes.end);
         if size.is_some() {
+            cover(Branch::AllocateGrows);
             self.zero_past_end(bytes.end)?;
             self.media.fence();
         }
@@ -170,6 +180,7 @@ impl<C: Config> Mapping<C> {
         let bytes = checked(bytes)?;
         let _inode = self.inode_lock.exclusive();
         let pages = self.whole_pages(&bytes, |size| bytes.end < size)?;
+        cover(Branch::CollapseMoves);
         let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
         self.iomap.collapse(pages).map_err(DaxError::Iomap)
     }
@@ -182,8 +193,10 @@ impl<C: Config> Mapping<C> {
         let len = bytes.end - bytes.start;
         let old = self.iomap.size();
         if old.checked_add(len).is_none_or(|size| size > MAX_FILE_SIZE) {
+            cover(Branch::InsertTooLarge);
             return Err(DaxError::TooLarge { at: bytes.start, len });
         }
+        cover(Branch::InsertMoves);
         let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
         self.iomap.insert(pages).map_err(DaxError::Iomap)
     }
@@ -211,6 +224,7 @@ impl<C: Config> Mapping<C> {
         let size = self.iomap.size();
         let mut wide = bytes;
         if wide.end >= size {
+            cover(Branch::RangeReachesEnd);
             wide.end = wide.end.next_multiple_of(PAGE_SIZE);
         }
         let pages = PageRange::inside(&wide);
@@ -220,11 +234,13 @@ impl<C: Config> Mapping<C> {
     /// Zeroes the parts of `bytes` outside `pages`, in place. Wants lock 1 exclusive.
     fn zero_edges(&self, bytes: &Range<u64>, pages: PageRange) -> Outcome<C> {
         if pages.is_empty() {
+            cover(Branch::EdgesWithinPages);
             // No whole page: the range lies within one page, or in two neighbours.
             let middle = bytes.start.next_multiple_of(PAGE_SIZE).min(bytes.end);
             self.zero_in_page(bytes.start..middle)?;
             self.zero_in_page(middle..bytes.end)?;
         } else {
+            cover(Branch::EdgesAroundPages);
             self.zero_in_page(bytes.start..pages.start.offset())?;
             self.zero_in_page(pages.end.offset()..bytes.end)?;
         }
@@ -242,6 +258,7 @@ impl<C: Config> Mapping<C> {
         if on_pages && inside(size) {
             return Ok(PageRange::covering(bytes));
         }
+        cover(Branch::MoveUnaligned);
         Err(DaxError::Unaligned { at: bytes.start, len: bytes.end - bytes.start, size })
     }
 }
@@ -249,6 +266,7 @@ impl<C: Config> Mapping<C> {
 /// Refuses empty, reversed and too large ranges.
 fn checked<E>(bytes: Range<u64>) -> Result<Range<u64>, DaxError<E>> {
     if bytes.start >= bytes.end || bytes.end > MAX_FILE_SIZE {
+        cover(Branch::RangeRefused);
         let len = bytes.end.saturating_sub(bytes.start);
         return Err(DaxError::TooLarge { at: bytes.start, len });
     }

@@ -11,6 +11,7 @@ use core::ops::Range;
 use limpid_pmem::{Media as _, MediaError, Persist};
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::error::{Fallback, FaultOutcome};
 use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
@@ -87,19 +88,23 @@ impl<C: Config> Mapping<C> {
         loop {
             let split = request.store;
             let Grab::Locked(locked) = self.grab_entry(page, order, split) else {
+                cover(Branch::FaultConflict);
                 order = self.fall_back(page, order, Fallback::Conflict);
                 continue;
             };
             match self.fault_locked(&request, locked) {
                 Err(Unresolved::Smaller(reason)) => {
+                    cover(Branch::FaultSmaller);
                     let tried = locked.order();
                     self.give_up_entry(locked);
                     order = self.fall_back(page, tried, reason);
                 }
                 Err(Unresolved::PastEnd) => {
+                    cover(Branch::FaultPastEnd);
                     return self.poison(vma, locked, page, FaultOutcome::PastEnd);
                 }
                 Err(Unresolved::Failed(error)) => {
+                    cover(Branch::FaultFailed);
                     return self.poison(vma, locked, page, FaultOutcome::Failed(error));
                 }
                 Ok(outcome) => return outcome,
@@ -112,6 +117,7 @@ impl<C: Config> Mapping<C> {
     fn preferred_order(&self, request: &Request<'_>) -> Order {
         let page = request.page;
         if request.private_store {
+            cover(Branch::OrderPrivateStore);
             self.note_fallback(page, Fallback::PrivateStore);
             return Order::Pte;
         }
@@ -120,8 +126,10 @@ impl<C: Config> Mapping<C> {
         while let Some(smaller) = order.smaller() {
             let unit = page.unit(order);
             let reason = if !request.vma.pages.covers(unit) || !request.vma.mmu.can_map_huge(page) {
+                cover(Branch::OrderMapBounds);
                 Fallback::MapBounds
             } else if unit.end > end {
+                cover(Branch::OrderEndOfFile);
                 Fallback::EndOfFile
             } else {
                 return order;
@@ -144,8 +152,10 @@ impl<C: Config> Mapping<C> {
     /// so that the next try does not find it again.
     pub(crate) fn give_up_entry(&self, locked: Locked) {
         if locked.found.is_empty() {
+            cover(Branch::GiveUpPlaceHolder);
             self.unlock_entry(locked);
         } else {
+            cover(Branch::GiveUpEntry);
             self.unmap_range(locked.pages());
             self.flush_entry(locked.found);
             self.media.fence();
@@ -181,6 +191,7 @@ impl<C: Config> Mapping<C> {
             return Err(Unresolved::PastEnd);
         }
         if locked.found.is_empty() && locked.pages().end > end && locked.order() > Order::Pte {
+            cover(Branch::EndInsideUnit);
             return Err(Unresolved::Smaller(Fallback::EndOfFile));
         }
         let shown = self.resolve(&locked, request.store, request.early)?;
@@ -216,12 +227,20 @@ impl<C: Config> Mapping<C> {
             };
             let whole = extent.pages.covers(pages) && aligned(extent.device, locked.order());
             match extent.backing {
-                Backing::Mapped if whole => return Ok(Shown::Storage { device: extent.device }),
-                Backing::Mapped => return Err(Unresolved::Smaller(Fallback::Layout)),
+                Backing::Mapped if whole => {
+                    cover(Branch::ResolveMapped);
+                    return Ok(Shown::Storage { device: extent.device });
+                }
+                Backing::Mapped => {
+                    cover(Branch::ResolveMappedInPart);
+                    return Err(Unresolved::Smaller(Fallback::Layout));
+                }
                 Backing::Hole | Backing::Unwritten if !store => {
                     if self.all_zero(pages, extent)? {
+                        cover(Branch::ResolveZero);
                         return Ok(Shown::Zero);
                     }
+                    cover(Branch::ResolveZeroInPart);
                     return Err(Unresolved::Smaller(Fallback::Layout));
                 }
                 Backing::New | Backing::Unwritten if whole => {
@@ -231,18 +250,25 @@ impl<C: Config> Mapping<C> {
                         && !left_out(Step::UnmapZeroOnReplace)
                         && !left_out(Step::UnmapBeforePublish)
                     {
+                        cover(Branch::ResolveUnmapsZeroes);
                         self.unmap_range(pages);
                     }
                     if self.claim(&extent)? == Published::All {
+                        cover(Branch::ClaimPublished);
                         return Ok(Shown::Storage { device: extent.device });
                     }
                     // A write published a block here meanwhile: the next answer is its block.
+                    cover(Branch::ClaimLost);
                 }
                 Backing::New => {
+                    cover(Branch::ResolveNewInPart);
                     self.iomap.abandon(&extent);
                     return Err(Unresolved::Smaller(Fallback::NoSpace));
                 }
-                Backing::Unwritten => return Err(Unresolved::Smaller(Fallback::Layout)),
+                Backing::Unwritten => {
+                    cover(Branch::ResolveUnwrittenInPart);
+                    return Err(Unresolved::Smaller(Fallback::Layout));
+                }
                 Backing::Hole => unreachable!("a hole is answered by New for a store"),
             }
         }
@@ -252,6 +278,7 @@ impl<C: Config> Mapping<C> {
     fn all_zero(&self, pages: PageRange, first: Extent) -> Result<bool, Unresolved<IomapError<C>>> {
         let mut at = first.pages.end;
         while at < pages.end {
+            cover(Branch::ZeroInSeveralExtents);
             let rest = PageRange { start: at, end: pages.end };
             let extent = self.iomap.begin(rest, Intent::Read).map_err(Unresolved::Failed)?;
             if !matches!(extent.backing, Backing::Hole | Backing::Unwritten) {
@@ -271,8 +298,10 @@ impl<C: Config> Mapping<C> {
         if extent.backing == Backing::New && left_out(Step::ZeroFreshBlocks) {
             written = bytes;
         } else if extent.backing == Backing::New {
+            cover(Branch::ClaimZeroesFresh);
             let device = extent.device..extent.device + (bytes.end - bytes.start);
             if let Err(error) = self.media.zero(device, Persist::Yes) {
+                cover(Branch::ClaimZeroFails);
                 self.iomap.abandon(extent);
                 return Err(Unresolved::Failed(error.into()));
             }
@@ -303,6 +332,7 @@ impl<C: Config> Mapping<C> {
                 && !locked.found.same_target(to)
                 && !left_out(Step::UnmapZeroOnReplace)
             {
+                cover(Branch::ShowReplaces);
                 self.unmap_range(locked.pages());
             }
         }
@@ -339,6 +369,7 @@ impl<C: Config> Mapping<C> {
                     Some(device + (pages.start.offset() - owned.start.offset()))
                 }
             };
+            cover(Branch::InstallPrivate);
             target = Target::Private { device };
         }
         if pages.contains(request.page) && owned.len() > 1 && run[0].order() > Order::Pte {
@@ -371,6 +402,7 @@ fn aligned(device: u64, order: Order) -> bool {
 }
 
 fn mmu_outcome<E>(error: MmuError) -> FaultOutcome<E> {
+    cover(Branch::InstallRefused);
     match error {
         MmuError::NoMemory => FaultOutcome::NoMemory,
         MmuError::Gone => FaultOutcome::Gone,

@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::index::{Slot, Visit};
 use crate::lock::Locked;
@@ -46,6 +47,7 @@ impl<C: Config> Mapping<C> {
     /// takes entry locks' waits and lock 6. On return no page table shows what was there before.
     pub(crate) fn invalidate(&self, pages: PageRange) {
         if pages.is_empty() {
+            cover(Branch::InvalidateNothing);
             return;
         }
         if left_out(Step::InvalidateEmptyIndex) && self.entry_pages() == 0 {
@@ -85,13 +87,16 @@ impl<C: Config> Mapping<C> {
                         return if left_out(Step::ScanWaits) { Visit::Keep } else { Visit::Stop };
                     }
                     if slot.marks.dirty && !left_out(Step::KeepDirtyOnInvalidate) {
+                        cover(Branch::InvalidateKeepsDirty);
                         return Visit::Keep;
                     }
+                    cover(Branch::InvalidateLocks);
                     rounded.start = rounded.start.min(slot.start);
                     rounded.end = rounded.end.max(slot.pages().end);
                     stale.push(Locked { start: slot.start, found: slot.entry });
                     Visit::Lock
                 })?;
+                cover(Branch::InvalidateWaits);
                 // Everything before the owned entry is ours; it is looked at again.
                 cursor.start = cursor.start.max(stop.start);
                 if left_out(Step::ScanLooksAgain) {
@@ -126,6 +131,7 @@ impl<C: Config> Mapping<C> {
                     }
                     decision
                 })?;
+                cover(Branch::RemoveWaits);
                 // Everything before the owned entry is done; it is looked at again.
                 cursor.start = cursor.start.max(stop.start);
                 Some(self.waits.join(self.key(stop.start), false))
@@ -143,11 +149,19 @@ impl<C: Config> Mapping<C> {
         }
         if slot.marks.dirty {
             match dirty {
-                Dirty::Keep => return Visit::Keep,
-                Dirty::Forget if pages.covers(slot.pages()) => {}
+                Dirty::Keep => {
+                    cover(Branch::RemoveKeepsDirty);
+                    return Visit::Keep;
+                }
+                Dirty::Forget if pages.covers(slot.pages()) => cover(Branch::RemoveForgets),
                 Dirty::WriteBack if left_out(Step::WriteBackBeforeMove) => {}
-                Dirty::Forget | Dirty::WriteBack => self.flush_entry(slot.entry),
+                Dirty::Forget | Dirty::WriteBack => {
+                    cover(Branch::RemoveWritesBack);
+                    self.flush_entry(slot.entry);
+                }
             }
+        } else {
+            cover(Branch::RemoveClean);
         }
         Visit::Remove
     }

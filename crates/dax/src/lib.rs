@@ -31,6 +31,7 @@ mod mmu;
 mod seam;
 
 mod canary;
+mod cover;
 mod entry;
 mod error;
 mod index;
@@ -55,6 +56,8 @@ pub use buffer::{Sink, Source};
 pub use canary::Step;
 #[cfg(feature = "canary")]
 pub use canary::leave_out;
+#[cfg(feature = "canary")]
+pub use cover::Branch;
 pub use entry::{Entry, Marks};
 pub use error::{DaxError, Fallback, FaultOutcome};
 pub use fault::Access;

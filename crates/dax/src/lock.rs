@@ -5,6 +5,7 @@
 //! seeker of a large entry never sleeps on a smaller one: that is a conflict.
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::entry::{Entry, Marks};
 use crate::index::Index;
 use crate::mapping::{Config, Mapping};
@@ -85,23 +86,28 @@ impl<C: Config> Mapping<C> {
 
     fn look(&self, index: &mut Index, page: PageIndex, order: Order, split: bool) -> Look<C::Seam> {
         if index.has_smaller(page, order) {
+            cover(Branch::LookConflict);
             return Look::Done(Grab::Conflict);
         }
         let Some(slot) = index.find(page) else {
+            cover(Branch::LookInserts);
             let start = page.round_down(order);
             index.insert(start, Entry::locked_empty(order));
             let found = Entry::locked_empty(order).unlocked();
             return Look::Done(Grab::Locked(Locked { start, found }));
         };
         if slot.entry.is_locked() {
+            cover(Branch::LookWaits);
             let queue = if left_out(Step::WaitOnEntryStart) { page } else { slot.start };
             return Look::Wait(self.waits.join(self.key(queue), true));
         }
         index.update(slot.start, |entry, _| *entry = entry.locked());
         let locked = Locked { start: slot.start, found: slot.entry };
         if split && slot.entry.order() > order && !slot.entry.is_storage() {
+            cover(Branch::LookSplits);
             Look::Split(locked)
         } else {
+            cover(Branch::LookTakes);
             Look::Done(Grab::Locked(locked))
         }
     }
@@ -117,6 +123,7 @@ impl<C: Config> Mapping<C> {
     ) -> Option<Locked> {
         match index.first_in(start.unit(order)) {
             None => {
+                cover(Branch::TryInserts);
                 index.insert(start, Entry::locked_empty(order));
                 Some(Locked { start, found: Entry::locked_empty(order).unlocked() })
             }
@@ -126,10 +133,14 @@ impl<C: Config> Mapping<C> {
                     && !slot.entry.is_locked()
                     && fits(slot.entry) =>
             {
+                cover(Branch::TryTakes);
                 index.update(start, |entry, _| *entry = entry.locked());
                 Some(Locked { start, found: slot.entry })
             }
-            Some(_) => None,
+            Some(_) => {
+                cover(Branch::TryRefused);
+                None
+            }
         }
     }
 
@@ -140,9 +151,11 @@ impl<C: Config> Mapping<C> {
             let slot = index.find(locked.start).expect("a locked entry stays");
             assert!(slot.start == locked.start && slot.entry.is_locked(), "owned (I5)");
             if slot.entry.is_empty() {
+                cover(Branch::UnlockPlaceHolder);
                 index.remove(locked.start);
                 return Wake::All;
             }
+            cover(Branch::UnlockEntry);
             index.update(locked.start, |entry, _| *entry = entry.unlocked());
             Wake::One
         });
@@ -169,6 +182,7 @@ impl<C: Config> Mapping<C> {
         index.update(locked.start, |entry, marks| {
             assert!(entry.is_locked(), "owned (I5)");
             if !entry.same_target(to) {
+                cover(Branch::SetOtherTarget);
                 *marks = Marks::default();
             }
             *entry = to.locked();

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::{IomapError, Unresolved};
 use crate::iomap::{Backing, Extent, Intent, Iomap};
@@ -47,6 +48,7 @@ impl<C: Config> Mapping<C> {
     pub fn pin(self: &Arc<Self>, pages: PageRange) -> Result<Pin<C>, DaxError<IomapError<C>>> {
         let _invalidate = self.invalidate_lock.shared();
         if pages.is_empty() || pages.end > self.end_page() {
+            cover(Branch::PinRefused);
             let bytes = pages.bytes();
             return Err(DaxError::TooLarge { at: bytes.start, len: bytes.end - bytes.start });
         }
@@ -86,23 +88,28 @@ impl<C: Config> Mapping<C> {
         let mut order = self.policy.largest;
         loop {
             while !pages.covers(page.unit(order)) {
+                cover(Branch::PinInPartOfUnit);
                 order = order.smaller().expect("the page itself lies in the range");
             }
             let Grab::Locked(locked) = self.grab_entry(page, order, true) else {
+                cover(Branch::PinConflict);
                 order = order.smaller().expect("nothing is smaller than a page");
                 continue;
             };
             match self.resolve(&locked, true, None) {
                 Ok(shown) => {
+                    cover(Branch::PinClaims);
                     self.show(&[locked], shown, true);
                     self.unlock_entry(locked);
                     return Ok(locked.pages().end);
                 }
                 Err(Unresolved::Smaller(_)) => {
+                    cover(Branch::PinSmaller);
                     order = locked.order().smaller().expect("a page is never refused");
                     self.give_up_entry(locked);
                 }
                 Err(Unresolved::Failed(error)) => {
+                    cover(Branch::PinFails);
                     self.unlock_entry(locked);
                     return Err(DaxError::Iomap(error));
                 }

@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::cover::{Branch, cover};
 use crate::seam::{Mutex, Parker, Seam};
 use crate::units::PageIndex;
 
@@ -91,10 +92,16 @@ impl<S: Seam> WaitTable<S> {
             queue
                 .extract_if(.., |waiter| {
                     if waiter.key != key {
+                        cover(Branch::WakePassesOtherKeys);
                         return false;
                     }
                     let take = whom == Wake::All || !waiter.exclusive || one_left;
                     one_left &= !waiter.exclusive;
+                    match (take, waiter.exclusive) {
+                        (true, true) => cover(Branch::WakeTaker),
+                        (true, false) => cover(Branch::WakeLooker),
+                        (false, _) => cover(Branch::WakeLeavesTaker),
+                    }
                     take
                 })
                 .collect()

@@ -12,6 +12,7 @@
 use limpid_pmem::Media as _;
 
 use crate::buffer::Source;
+use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
@@ -67,12 +68,17 @@ impl<C: Config> Mapping<C> {
         let len = source.len();
         let end = match offset.checked_add(len) {
             Some(end) if end <= MAX_FILE_SIZE => end,
-            _ => return Err(DaxError::TooLarge { at: offset, len }),
+            _ => {
+                cover(Branch::WriteTooLarge);
+                return Err(DaxError::TooLarge { at: offset, len });
+            }
         };
         if len == 0 {
+            cover(Branch::WriteNothing);
             return Ok(Written { offset, len: 0 });
         }
         if offset > size {
+            cover(Branch::WriteLeavesGap);
             self.zero_past_end(offset)?;
         }
         let mut progress = Progress { at: offset, changed: None, fenced: false };
@@ -105,6 +111,7 @@ impl<C: Config> Mapping<C> {
         let (first, stop) = self.copy_extent(source, offset, progress.at..end)?;
         if first.backing == Backing::Mapped && stop == end {
             // The common overwrite: nothing to collect.
+            cover(Branch::WriteInPlace);
             return self.publish_batch(&[first], stop, progress);
         }
         let mut batch = [first; BATCH];
@@ -114,11 +121,13 @@ impl<C: Config> Mapping<C> {
         while at < end && taken < BATCH {
             match self.copy_extent(source, offset, at..end) {
                 Ok((extent, stop)) => {
+                    cover(Branch::WriteSeveralExtents);
                     batch[taken] = extent;
                     taken += 1;
                     at = stop;
                 }
                 Err(error) => {
+                    cover(Branch::WriteStopsEarly);
                     result = Err(error);
                     break;
                 }
@@ -145,6 +154,7 @@ impl<C: Config> Mapping<C> {
         match source.copy_to(part, &self.media, extent.device_at(bytes.start)) {
             Ok(()) => Ok((extent, stop)),
             Err(error) => {
+                cover(Branch::WriteCopyFails);
                 if extent.backing == Backing::New {
                     self.iomap.abandon(&extent);
                 }
@@ -164,6 +174,7 @@ impl<C: Config> Mapping<C> {
         let fresh = batch.iter().any(|extent| extent.backing != Backing::Mapped);
         let extend = stop > self.iomap.size();
         if !fresh && !extend {
+            cover(Branch::WritePublishesNothing);
             self.iomap.touch();
             progress.at = stop;
             progress.fenced = false;
@@ -171,6 +182,7 @@ impl<C: Config> Mapping<C> {
         }
         let written = progress.at..stop;
         if fresh {
+            cover(Branch::WritePublishesBlocks);
             let pages = PageRange::covering(&written);
             let all = progress.changed.get_or_insert(pages);
             all.end = all.end.max(pages.end);
@@ -179,6 +191,8 @@ impl<C: Config> Mapping<C> {
         progress.fenced = true;
         if published == Published::All {
             progress.at = stop;
+        } else {
+            cover(Branch::WriteLost);
         }
         Ok(())
     }
@@ -194,8 +208,10 @@ impl<C: Config> Mapping<C> {
                 end: PageIndex(new_size.div_ceil(PAGE_SIZE)),
             };
             if pages.is_empty() {
+                cover(Branch::WriteGrowsOnly);
                 pages = grown;
             } else if !grown.is_empty() {
+                cover(Branch::WriteGrowsToo);
                 pages.start = pages.start.min(grown.start);
                 pages.end = pages.end.max(grown.end);
             }

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
+use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping, count};
@@ -40,15 +41,18 @@ impl<C: Config> Mapping<C> {
                     let busy = slot.marks.towrite
                         || (slot.marks.dirty && !left_out(Step::WaitForWriteback));
                     if slot.entry.is_locked() && busy {
+                        cover(Branch::WritebackWaits);
                         let exclusive = left_out(Step::ScanPassesWakes);
                         return Next::Wait(self.waits.join(self.key(slot.start), exclusive));
                     }
                     // Looked at anew after each wait: gone, replaced by a clean one, or written by
                     // another writeback that started later and so saw at least our stores.
                     if !slot.marks.towrite {
+                        cover(Branch::WritebackPassesBy);
                         cursor.start = slot.pages().end;
                         continue;
                     }
+                    cover(Branch::WritebackTakes);
                     index.update(slot.start, |entry, marks| {
                         *entry = entry.locked();
                         marks.towrite = false;
@@ -79,6 +83,7 @@ impl<C: Config> Mapping<C> {
             let mut cursor = pages;
             while let Some(slot) = index.first_in(cursor) {
                 if slot.marks.dirty {
+                    cover(Branch::WritebackMarks);
                     index.update(slot.start, |_, marks| marks.towrite = true);
                 }
                 cursor.start = slot.pages().end;
@@ -102,6 +107,7 @@ impl<C: Config> Mapping<C> {
                 |vma: &&Arc<Vma>| vma.shared && vma.writable && !left_out(Step::WriteProtect);
             for vma in maps.overlapping(pages).filter(tracked) {
                 let range = vma.pages.intersect(pages);
+                cover(Branch::WritebackProtects);
                 let protection = vma.mmu.write_protect(range, &mut |run| {
                     self.flush_pages(locked.start, locked.found, run);
                 });
@@ -113,6 +119,7 @@ impl<C: Config> Mapping<C> {
         // is taken after they were looked at: what it leaves behind is written now (I4).
         whole |= early || (!left_out(Step::WholeAfterWalk) && self.take_whole(&locked));
         if whole {
+            cover(Branch::WritebackWhole);
             self.flush_entry(locked.found);
         }
         // Before DIRTY is cleared: another writeback that finds it cleared does not wait for us.
@@ -124,6 +131,13 @@ impl<C: Config> Mapping<C> {
             index.update(locked.start, |_, marks| {
                 // A map closed since then left WHOLE behind: its stores are not written yet.
                 marks.dirty = keep_dirty || marks.whole;
+                if marks.whole {
+                    cover(Branch::WritebackLeftWhole);
+                } else if keep_dirty {
+                    cover(Branch::WritebackKeepsDirty);
+                } else {
+                    cover(Branch::WritebackCleans);
+                }
             });
         });
         self.unlock_entry(locked);
@@ -133,6 +147,9 @@ impl<C: Config> Mapping<C> {
         self.index.with(|index| {
             let mut taken = false;
             index.update(locked.start, |_, marks| taken = core::mem::take(&mut marks.whole));
+            if taken {
+                cover(Branch::WritebackTakesWhole);
+            }
             taken
         })
     }

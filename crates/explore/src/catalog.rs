@@ -197,7 +197,34 @@ pub fn sequences() -> Vec<Scenario> {
         scenario(
             "punch, then write again",
             Start::DirtyPmd,
-            vec![vec![Op::Punch { cells: 0..1024 }, Op::Write { cells: 0..2 }], vec![store, load]],
+            vec![
+                vec![Op::Punch { cells: 0..1024 }, Op::Write { cells: 0..2 }],
+                vec![store.clone(), load.clone()],
+            ],
+        ),
+        scenario(
+            "zero within a page",
+            Start::CleanPte,
+            vec![vec![Op::Zero { cells: 1..2 }], vec![store, Op::Load { map: SMALL, cell: 1 }]],
+        ),
+        scenario(
+            "fill the last page, then load it",
+            Start::CleanPte,
+            vec![vec![Op::Write { cells: 3..4 }], vec![Op::Load { map: READER, cell: 3 }, load]],
+        )
+        .size(3),
+        scenario(
+            "truncate to nothing under a pin",
+            Start::DirtyPte,
+            vec![vec![Op::Truncate { cells: 0 }], vec![Op::Pin { cells: 0..2 }]],
+        ),
+        scenario(
+            "truncate to nothing under a write from a map",
+            Start::CleanPte,
+            vec![
+                vec![Op::Truncate { cells: 0 }],
+                vec![Op::WriteFrom { map: READER, from: 2, to: 0 }],
+            ],
         ),
     ]
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
 use crate::catalog::scenario_named;
 use crate::scenario::Scenario;
 use crate::search::{Limits, Search, follow, search};
@@ -129,6 +131,22 @@ impl Replay {
     /// The string that replays it.
     pub fn text(&self) -> String {
         format!("{}@{}", self.scenario.name, schedule_text(&self.schedule))
+    }
+
+    /// The steps as JSON, with what was wrong and the string that replays them.
+    pub fn json(&self) -> Value {
+        let steps: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| json!({ "actor": letter(line.actor).to_string(), "text": line.text }))
+            .collect();
+        json!({
+            "scenario": self.scenario.name,
+            "steps": steps,
+            "clause": self.violation.as_ref().map(|violation| violation.clause),
+            "seen": self.violation.as_ref().map(|violation| &violation.seen),
+            "replay": self.text(),
+        })
     }
 
     /// One column per actor, one line per step, then what was wrong.

@@ -20,6 +20,8 @@ mod buffers;
 pub mod canaries;
 pub mod catalog;
 mod check;
+#[cfg(feature = "canary")]
+pub mod coverage;
 mod explain;
 mod history;
 mod lab;

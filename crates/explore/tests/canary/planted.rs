@@ -13,6 +13,7 @@ use limpid_explore::{Limits, Search, SimBug, ToyBlockMap, canary_table, search};
 
 #[test]
 fn every_canary_is_found_and_the_table_is_true() {
+    let _alone = super::alone();
     let limits = Limits { states: 4_000_000, time: Duration::from_secs(120) };
     let table = canary_table(|canary| {
         let scenario = scenario_named(canary.scenario)?;
