@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use limpid_explore::canaries::{ALL, Plant};
+use limpid_explore::canaries::{ALL, Canary, Plant};
 use limpid_explore::catalog::{all, scenario_named};
 use limpid_explore::{
     Limits, Replay, SimBug, ToyBlockMap, best_search, replay_text, run_all, search_name, shrink,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::output::Output;
@@ -42,6 +42,9 @@ enum What {
         /// Also write a page of HTML here
         #[arg(long)]
         html: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Plant a bug and show how it is found
     Canary {
@@ -88,14 +91,15 @@ impl Explore {
         match self.what {
             What::List { part } => list(part.as_deref().unwrap_or("")),
             What::Run { scenario, how } => run(&scenario, &how),
-            What::Replay { text, html } => {
+            What::Replay { text, html, json } => {
                 let replay = replay_text(&text).ok_or_else(|| {
                     let advice = "give SCENARIO@SCHEDULE as a failure prints it";
                     Failure::usage("no such scenario or schedule", &text, advice)
                 })?;
-                show(&replay, html)
+                write_html(&replay, html)?;
+                if json { print_json(&replay.json()) } else { show(&replay) }
             }
-            What::Canary { name: None, .. } => canaries(),
+            What::Canary { name: None, how, .. } => canaries(how.json),
             What::Canary { name: Some(name), html, how } => canary(&name, html, &how),
             What::All { how } => everything(&how),
         }
@@ -116,9 +120,15 @@ fn run(name: &str, how: &How) -> Result<()> {
         scenario_named(name).ok_or_else(|| Failure::usage("no such scenario", name, advice))?;
     let limits = Limits { time: how.budget, ..Limits::default() };
     let outcome = best_search::<ToyBlockMap>(&scenario, SimBug::None, limits);
+    let small = outcome.found.as_ref();
+    let small = small.and_then(|_| shrink::<ToyBlockMap>(&scenario, SimBug::None, limits));
     let mut output = Output::new();
     if how.json {
-        output.json(&outcome.json(&scenario.name))?;
+        let mut value = outcome.json(&scenario.name);
+        if let Some(small) = &small {
+            value["smallest"] = small.json();
+        }
+        output.json(&value)?;
     } else {
         let exhausted = if outcome.exhausted { "exhausted" } else { "NOT exhausted" };
         let seconds = outcome.time.as_secs_f64();
@@ -134,23 +144,44 @@ fn run(name: &str, how: &How) -> Result<()> {
     if outcome.found.is_none() {
         return Ok(());
     }
-    if let Some(replay) = shrink::<ToyBlockMap>(&scenario, SimBug::None, limits) {
-        show(&replay, None)?;
+    if let Some(small) = small.filter(|_| !how.json) {
+        show(&small)?;
     }
     Err(Failure::new("a schedule breaks the contract", name, "report it with the replay string"))
 }
 
-fn show(replay: &Replay, html: Option<PathBuf>) -> Result<()> {
-    if let Some(path) = html {
-        std::fs::write(&path, replay.html())
-            .map_err(|error| Failure::from_io(&error, path.display()))?;
+fn write_html(replay: &Replay, html: Option<PathBuf>) -> Result<()> {
+    match html {
+        Some(path) => std::fs::write(&path, replay.html())
+            .map_err(|error| Failure::from_io(&error, path.display())),
+        None => Ok(()),
     }
+}
+
+fn print_json(value: &Value) -> Result<()> {
+    let mut output = Output::new();
+    output.json(value)?;
+    output.finish()
+}
+
+fn show(replay: &Replay) -> Result<()> {
     let mut output = Output::new();
     output.bytes(replay.columns().as_bytes())?;
     output.finish()
 }
 
-fn canaries() -> Result<()> {
+fn canaries(json: bool) -> Result<()> {
+    if json {
+        let rows = ALL.iter().map(|one| {
+            json!({
+                "name": one.name,
+                "what": one.what,
+                "scenario": one.scenario,
+                "can_be_planted": can_be_planted(one),
+            })
+        });
+        return print_json(&rows.collect());
+    }
     let mut output = Output::new();
     let rows: Vec<_> =
         ALL.iter().map(|one| vec![one.name.to_owned(), one.what.to_owned()]).collect();
@@ -158,11 +189,16 @@ fn canaries() -> Result<()> {
     output.finish()
 }
 
+/// Steps of the DAX layer can be left out with the feature `canary` only.
+fn can_be_planted(canary: &Canary) -> bool {
+    cfg!(feature = "canary") || matches!(canary.plant, Plant::Sim(_))
+}
+
 fn canary(name: &str, html: Option<PathBuf>, how: &How) -> Result<()> {
     let advice = "see 'limpid explore canary'";
     let canary = ALL.iter().find(|canary| canary.name == name);
     let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
-    if matches!(canary.plant, Plant::Step(_)) && !cfg!(feature = "canary") {
+    if !can_be_planted(canary) {
         let advice = "build with --features canary, or choose one of the simulated parts";
         return Err(Failure::usage("this canary leaves out a step of the DAX layer", name, advice));
     }
@@ -170,7 +206,16 @@ fn canary(name: &str, html: Option<PathBuf>, how: &How) -> Result<()> {
     let found = scenario_named(canary.scenario)
         .and_then(|scenario| canary.planted(|bug| shrink::<ToyBlockMap>(&scenario, bug, limits)));
     match found {
-        Some(replay) => show(&replay, html),
+        Some(replay) => {
+            write_html(&replay, html)?;
+            if !how.json {
+                return show(&replay);
+            }
+            let mut value = replay.json();
+            value["name"] = canary.name.into();
+            value["what"] = canary.what.into();
+            print_json(&value)
+        }
         None => Err(Failure::new("the planted bug was not found", name, "this is a bug")),
     }
 }
