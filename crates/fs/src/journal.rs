@@ -26,8 +26,8 @@
 //!    from the floor on in order gives each bit its last value, and the bitmap's checksum, which
 //!    is in the descriptor's granule, matches again.
 //!
-//! The lock of a lane is a leaf but for the lock of the floor word and the usage locks; the crate's documentation
-//! lists all.
+//! The lock of a lane is a leaf but for the lock of the floor word and the usage locks; the crate's
+//! documentation lists all.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;

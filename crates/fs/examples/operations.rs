@@ -1,6 +1,6 @@
 //! Prints what the operations of the file system cost on heap memory, in nanoseconds.
 //!
-//! `cargo run --release -p limpid-fs --example speed [NAMES]`
+//! `cargo run --release -p limpid-fs --example operations [NAMES]`
 
 use std::sync::Arc;
 use std::time::Instant;
