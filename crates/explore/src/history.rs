@@ -10,6 +10,8 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::memo::Memo;
+
 /// Most actors of one execution.
 pub(crate) const ACTORS: usize = 4;
 /// Cells looked at in each 2 MiB unit: both halves of its first two pages.
@@ -97,10 +99,13 @@ struct Running {
 pub(crate) struct History {
     items: [Vec<Item>; TRACKED],
     running: [Running; ACTORS],
+    /// Of all that is allowed and seen.
+    memo: Memo,
 }
 
 impl History {
     pub fn reset(&mut self) {
+        self.memo.forget();
         for items in &mut self.items {
             items.clear();
         }
@@ -111,6 +116,7 @@ impl History {
 
     /// Sets what a cell holds at the beginning.
     pub fn start(&mut self, cell: usize, value: u8) {
+        self.memo.forget();
         self.items[cell].clear();
         self.items[cell].push(Item { value, writer: NOBODY, during: 0 });
     }
@@ -126,6 +132,7 @@ impl History {
     }
 
     pub fn begin(&mut self, actor: usize, effects: Effects) {
+        self.memo.forget();
         assert!(!self.running[actor].active, "an actor runs one operation at a time");
         let writes = effects.writes.clone();
         let moves = effects.moves.clone();
@@ -171,6 +178,7 @@ impl History {
     }
 
     pub fn end(&mut self, actor: usize) {
+        self.memo.forget();
         self.running[actor].active = false;
         let bit = 1u8 << actor;
         let others = (0..ACTORS).filter(|other| self.running[*other].active);
@@ -194,15 +202,18 @@ impl History {
 
 impl Hash for History {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.items.hash(state);
-        for running in self.running.iter().filter(|running| running.active) {
-            running.effects.reads.hash(state);
-            for (cell, seen) in running.seen.iter().enumerate() {
-                if running.effects.reads & 1 << cell != 0 {
-                    seen.hash(state);
+        let hash = self.memo.hash(|hasher| {
+            self.items.hash(hasher);
+            for running in self.running.iter().filter(|running| running.active) {
+                running.effects.reads.hash(hasher);
+                for (cell, seen) in running.seen.iter().enumerate() {
+                    if running.effects.reads & 1 << cell != 0 {
+                        seen.hash(hasher);
+                    }
                 }
             }
-        }
+        });
+        state.write_u64(hash);
     }
 }
 

@@ -25,6 +25,7 @@ pub mod coverage;
 mod explain;
 mod history;
 mod lab;
+mod memo;
 mod ops;
 mod report;
 mod runs;

@@ -3,21 +3,26 @@
 use core::ops::Range;
 use std::hash::{Hash, Hasher};
 
+use crate::memo::Memo;
+
 /// A value for each position of `0..len`. Neighbours of equal value share a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs<V> {
     /// (first position, value), sorted; the first run begins at 0, no two neighbours are equal.
     runs: Vec<(u32, V)>,
     len: u32,
+    /// Of the runs.
+    memo: Memo,
 }
 
 impl<V: Copy + Eq> Runs<V> {
     pub fn new(len: u32, value: V) -> Self {
-        Runs { runs: vec![(0, value)], len }
+        Runs { runs: vec![(0, value)], len, memo: Memo::default() }
     }
 
     /// Sets every position to `value`.
     pub fn reset(&mut self, value: V) {
+        self.memo.forget();
         self.runs.clear();
         self.runs.push((0, value));
     }
@@ -40,6 +45,10 @@ impl<V: Copy + Eq> Runs<V> {
         let last = self.at(range.end - 1);
         let first = self.at(range.start);
         let behind = self.runs[last].1;
+        if first == last && behind == value {
+            return;
+        }
+        self.memo.forget();
         let behind_start = self.runs.get(last + 1).map_or(self.len, |run| run.0);
         let mut new = [(0, value); 3];
         let mut count = 0;
@@ -85,18 +94,24 @@ impl<V: Copy + Eq> Runs<V> {
 
 impl<V: Hash> Hash for Runs<V> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.runs.hash(state);
+        let hash = self.memo.hash(|hasher| self.runs.hash(hasher));
+        state.write_u64(hash);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
+    use rustc_hash::FxBuildHasher;
+
     use super::*;
 
     #[test]
     fn agrees_with_an_array() {
         let mut runs = Runs::new(40, 0u8);
         let mut array = [0u8; 40];
+        let hash = |runs: &Runs<u8>| FxBuildHasher.hash_one(runs);
         let mut seed = 0x1234_5678u64;
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -107,6 +122,9 @@ mod tests {
             for (at, value) in array.iter().enumerate() {
                 assert_eq!(runs.get(at as u32), *value);
             }
+            let mut anew = runs.clone();
+            anew.memo.forget();
+            assert_eq!(hash(&runs), hash(&anew), "the kept hash is that of the runs");
             assert!(runs.runs.windows(2).all(|pair| pair[0].1 != pair[1].1));
             assert_eq!(
                 runs.within(range.clone()).map(|run| run.0.len()).sum::<usize>(),
