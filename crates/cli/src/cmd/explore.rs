@@ -253,7 +253,8 @@ fn everything(how: &How) -> Result<()> {
             output.line(one.to_string())?;
         }
         output.line(format!(
-            "{} scenarios, {} of them not through all schedules; {} executions ({:.0}/s), {} states; {} wrong",
+            "{} scenarios, {} of them not through all schedules; {} executions ({:.0}/s), \
+             {} states; {} wrong",
             progress.done,
             progress.not_complete,
             progress.executions,
