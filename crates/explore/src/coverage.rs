@@ -113,9 +113,10 @@ const HEAD: &str = "# Branches of the protocol that the explorer takes
 
 Every branch of the DAX layer has a mark, compiled in with the feature `canary` only. The table
 tells which of them the search of the whole catalogue takes: all schedules of every pair and
-sequence, and of triples those with at most three preemptions. Making a
-start state and looking at the end of an execution run the same code and count, too. Written by `cargo run --release -p limpid-explore
---features canary --example coverage`, checked by `cargo test -p limpid-explore --features canary`.
+sequence, and of triples those with at most three preemptions. Making a start state and looking
+at the end of an execution run the same code and count, too. Written by `cargo run --release -p
+limpid-explore --features canary --example coverage`, checked by `cargo test -p limpid-explore
+--features canary`.
 ";
 
 const COLUMNS: &str = "
