@@ -18,31 +18,38 @@ pub struct Vma {
     pub mmu: Arc<dyn Mmu>,
 }
 
-/// The maps of one file, ordered by their first page.
+/// The maps of one file, ordered by their first page, and among those that begin at one page by
+/// when they were added: a walk visits them in an order that does not depend on addresses, so a
+/// schedule of the explorer replays exactly.
 #[derive(Default)]
 pub(crate) struct Maps {
-    by_start: BTreeMap<(u64, usize), Arc<Vma>>,
+    by_start: BTreeMap<(u64, u64), Arc<Vma>>,
+    /// Number of maps added so far.
+    added: u64,
     /// Length in pages of the longest map there ever was: bounds the search to the left.
     longest: u64,
 }
 
 impl Maps {
-    fn key(vma: &Arc<Vma>) -> (u64, usize) {
-        (vma.pages.start.0, Arc::as_ptr(vma) as usize)
-    }
-
     pub fn add(&mut self, vma: Arc<Vma>) {
+        assert!(self.key(&vma).is_none(), "a map is added once");
         self.longest = self.longest.max(vma.pages.len());
-        let before = self.by_start.insert(Self::key(&vma), vma);
-        assert!(before.is_none(), "a map is added once");
+        self.by_start.insert((vma.pages.start.0, self.added), vma);
+        self.added += 1;
     }
 
     pub fn remove(&mut self, vma: &Arc<Vma>) {
-        let removed = self.by_start.remove(&Self::key(vma));
-        assert!(removed.is_some(), "a map is removed once");
+        let key = self.key(vma).expect("a map is removed once");
+        self.by_start.remove(&key);
         if self.by_start.is_empty() {
             self.longest = 0;
         }
+    }
+
+    fn key(&self, vma: &Arc<Vma>) -> Option<(u64, u64)> {
+        let start = vma.pages.start.0;
+        let mut same = self.by_start.range((start, 0)..=(start, u64::MAX));
+        same.find(|(_, other)| Arc::ptr_eq(other, vma)).map(|(key, _)| *key)
     }
 
     pub fn is_empty(&self) -> bool {

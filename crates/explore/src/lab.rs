@@ -18,7 +18,7 @@ use crate::history::{INITIAL, TRACKED, cell_at};
 use crate::ops::{Actor, Op};
 use crate::scenario::{READER, SMALL, Scenario, Start, WHOLE};
 use crate::seam::SimSeam;
-use crate::sim::{CELL, SimMedia, SimMmu, Stepped, Subject};
+use crate::sim::{CELL, MapSpec, SimMedia, SimMmu, Stepped, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Line, Pending, SimBug, Slot, Violation};
 
@@ -100,25 +100,14 @@ pub(crate) struct Run {
     pub trace: Vec<Line>,
 }
 
-/// Makes the maps, in the order of their addresses: the DAX layer walks maps of the same start
-/// in that order, and a schedule must replay exactly.
+/// Makes the maps of a scenario, once for all its executions.
 fn make_vmas(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
-    let mut kept = Vec::new();
-    let mut vmas: Vec<Arc<Vma>> = Vec::new();
-    for (map, spec) in scenario.maps.iter().enumerate() {
-        loop {
-            let mmu: Arc<dyn Mmu> = Arc::new(SimMmu { map });
-            let pages = PageRange::new(spec.start.into(), spec.end.into());
-            let vma = Vma { pages, shared: spec.shared, writable: spec.writable, mmu };
-            let vma = Arc::new(vma);
-            if vmas.last().is_none_or(|last| Arc::as_ptr(last) < Arc::as_ptr(&vma)) {
-                vmas.push(vma);
-                break;
-            }
-            kept.push(vma);
-        }
-    }
-    vmas.into()
+    let make = |(map, spec): (usize, &MapSpec)| {
+        let mmu: Arc<dyn Mmu> = Arc::new(SimMmu { map });
+        let pages = PageRange::new(spec.start.into(), spec.end.into());
+        Arc::new(Vma { pages, shared: spec.shared, writable: spec.writable, mmu })
+    };
+    scenario.maps.iter().enumerate().map(make).collect()
 }
 
 impl<B: Subject> Lab<B> {

@@ -54,8 +54,8 @@ fn all_schedules_of_pairs_where_page_tables_do_not_protect() {
 }
 
 #[test]
-fn all_schedules_of_sequences_and_triples_with_two_preemptions() {
+fn all_schedules_of_sequences_and_triples_with_three_preemptions() {
     all_clean(&[limpid_explore::scenario::seed()], Search::Complete);
     all_clean(&catalog::sequences(), Search::Complete);
-    all_clean(&catalog::triples(), Search::Preemptions(2));
+    all_clean(&catalog::triples(), Search::Preemptions(3));
 }
