@@ -14,6 +14,7 @@ use limpid_pmem::Persist;
 use smallvec::SmallVec;
 
 use crate::alloc::{Purpose, Want};
+use crate::canary::{Step, left_out};
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::error::{FsError, Result, What, corrupt};
@@ -307,7 +308,7 @@ impl<'a> Tx<'a> {
             self.puts.push((geometry.descriptor_at(*group), self.bytes.len(), GRANULE));
             self.bytes.extend_from_slice(descriptor.as_bytes());
         }
-        for block in &self.revoked {
+        for block in self.revoked.iter().filter(|_| !left_out(Step::Revoke)) {
             Entry::Revoke { block: *block }.encode(geometry, record);
         }
         for (at, start, len) in &self.puts {
@@ -315,11 +316,16 @@ impl<'a> Tx<'a> {
             Entry::Granules { at: *at, bytes }.encode(geometry, record);
         }
         for node in self.nodes.iter_mut().filter(|node| node.dirty != 0) {
-            node.seal();
+            if !left_out(Step::SealNode) {
+                node.seal();
+            }
             for (first, count) in runs(node.dirty) {
                 let at = node.block * BLOCK + (first * GRANULE) as u64;
                 let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
                 Entry::Granules { at, bytes }.encode(geometry, record);
+            }
+            if left_out(Step::SealNode) {
+                node.seal();
             }
         }
         if record.len() > SLOT_BYTES { Err(FsError::TooLarge) } else { Ok(()) }
@@ -333,11 +339,23 @@ impl<'a> Tx<'a> {
         record: &mut [u8],
     ) -> Result<()> {
         let media = &*self.core.media;
-        if self.unfenced {
+        if self.unfenced && !left_out(Step::FencePayload) {
             media.fence();
         }
+        if left_out(Step::CommitBeforeApply) {
+            self.apply(changes, images)?;
+        }
         let committed = self.core.journal.commit(media, record)?;
-        for change in changes {
+        self.apply(changes, images)?;
+        self.core.journal.finish(media, committed);
+        Ok(())
+    }
+
+    /// Makes the changes in place; they are on their way to the medium then.
+    fn apply(&self, changes: &[Change], images: &[(usize, ImageGuard<'a>)]) -> Result<()> {
+        let media = &*self.core.media;
+        let persist = if left_out(Step::FlushApplied) { Persist::No } else { Persist::Yes };
+        for change in changes.iter().filter(|_| !left_out(Step::ApplyBits)) {
             let (_, image) = images
                 .iter()
                 .find(|(group, _)| *group == change.group)
@@ -346,17 +364,16 @@ impl<'a> Tx<'a> {
             image.apply(media, at, change.first, change.len)?;
         }
         for (at, start, len) in &self.puts {
-            media.write(*at, &self.bytes[*start..start + len], Persist::Yes)?;
+            media.write(*at, &self.bytes[*start..start + len], persist)?;
         }
         for node in self.nodes.iter().filter(|node| node.dirty != 0) {
             debug_assert!(self.check(node));
             for (first, count) in runs(node.dirty) {
                 let at = node.block * BLOCK + (first * GRANULE) as u64;
                 let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
-                media.write(at, bytes, Persist::Yes)?;
+                media.write(at, bytes, persist)?;
             }
         }
-        self.core.journal.finish(media, committed);
         Ok(())
     }
 
