@@ -32,7 +32,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
-use limpid_pmem::{Media, Persist};
+use limpid_pmem::{Durability, Media, Persist};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::anchor::FLOOR_AT;
@@ -165,8 +165,8 @@ pub(crate) struct Journal {
 /// A committed record that is not applied yet. Dropping it without [`Journal::finish`] keeps
 /// the floor below its number for ever, so the next recovery replays it.
 pub(crate) struct Committed<'a> {
-    lane: MutexGuard<'a, Lane>,
-    index: usize,
+    /// The lane and its number; none on a medium that needs no record.
+    lane: Option<(MutexGuard<'a, Lane>, usize)>,
 }
 
 impl Journal {
@@ -184,10 +184,16 @@ impl Journal {
 
     /// Writes a record and makes it durable: the transaction is committed when this returns.
     /// `record` starts with [`HEADER`] bytes of room for the header. One fence.
+    ///
+    /// Nothing is written to a medium of [`Durability::None`]: whatever interrupts the
+    /// transaction ends the pool as well, so nobody will ever look for the record.
     pub fn commit(&self, media: &dyn Media, record: &mut [u8]) -> Result<Committed<'_>> {
         assert!(record.len() <= SLOT_BYTES, "the transaction bounds its record");
         if self.is_stopped() {
             return Err(FsError::Stopped);
+        }
+        if media.durability() == Durability::None {
+            return Ok(Committed { lane: None });
         }
         let (index, mut lane) = self.free_lane(media)?;
         let seq = self.sequence.draw(index);
@@ -201,7 +207,7 @@ impl Journal {
         }
         lane.slots[slot] = (seq, floor);
         lane.next = 1 - slot;
-        Ok(Committed { lane, index })
+        Ok(Committed { lane: Some((lane, index)) })
     }
 
     /// Retires a committed record that has been applied. The caller's stores are on their way
@@ -210,8 +216,10 @@ impl Journal {
         if !left_out(Step::FenceApplied) {
             media.fence();
         }
-        self.sequence.done(committed.index);
-        drop(committed.lane);
+        if let Some((lane, index)) = committed.lane {
+            self.sequence.done(index);
+            drop(lane);
+        }
     }
 
     /// A lane whose next slot may be overwritten (see 2 above).

@@ -8,6 +8,7 @@ use crate::canary::{Step, left_out};
 use crate::error::Result;
 use crate::extent::Run;
 use crate::inode::{Inode, State};
+use crate::iomap::LARGE_PAGES;
 use crate::layout::BLOCK;
 use crate::map::{self, Map};
 use crate::tx::Tx;
@@ -116,6 +117,9 @@ impl<'a> Pieces<'a> {
                         meta.add_blocks(run.len as i64);
                     }
                     map::edit(tx, meta, map, (run.page, run.end()), &[run])?;
+                    if fresh && run.len == 1 && run.page >= LARGE_PAGES {
+                        tx.warm(run.block + 1);
+                    }
                 }
                 let mut reached = size;
                 if let Some((next, _)) = self.list.get(self.done) {
