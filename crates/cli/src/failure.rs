@@ -26,6 +26,11 @@ pub enum Failure {
     },
     /// Nobody reads the output any more; there is nothing to tell.
     OutputClosed,
+    /// Another process has told the user.
+    AlreadyTold {
+        /// The exit code.
+        code: u8,
+    },
 }
 
 impl Failure {
@@ -121,6 +126,7 @@ impl Failure {
                 ExitCode::from(*code)
             }
             Failure::OutputClosed => ExitCode::SUCCESS,
+            Failure::AlreadyTold { code } => ExitCode::from(*code),
         }
     }
 }
@@ -133,6 +139,7 @@ impl fmt::Display for Failure {
                 write!(out, "limpid: {what}: {place}: {advice}")
             }
             Failure::OutputClosed => write!(out, "limpid: the output was closed"),
+            Failure::AlreadyTold { code } => write!(out, "limpid: ended with {code}"),
         }
     }
 }

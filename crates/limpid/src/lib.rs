@@ -35,6 +35,7 @@ mod pool;
 
 mod attributes;
 mod file;
+mod inodes;
 mod map;
 mod metadata;
 mod names;
@@ -44,8 +45,9 @@ mod slice;
 pub use attributes::{SetAttributes, Timespec, XattrFlags};
 pub use error::{Error, Result};
 pub use file::File;
+pub use inodes::{AccessTimes, Held, InodeEntry, Inodes, NewInode, Opening};
 pub use limpid_dax::{Fallback, Stats as DaxStats, WriteAt};
-pub use limpid_fs::{FsError, Statfs};
+pub use limpid_fs::{FsError, Kind as NewKind, Statfs};
 pub use limpid_mmu::PageSizes;
 pub use limpid_pmem::{Durability, Kind as MediumKind, MediaError, OpenError};
 pub use map::{Map, MapOptions, PageReport};
