@@ -43,7 +43,6 @@ impl Server {
         let truncate = OFlags::from_bits_retain(flags as u32).contains(OFlags::TRUNC);
         // The kernel fills pages that are written in part by reading them first, and checks
         // itself what the program may do.
-        let writes = opening.write;
         opening.read = true;
         opening.write |= truncate;
         let file = self.inodes.open(ino, opening).map_err(errno)?;
@@ -51,17 +50,11 @@ impl Server {
             file.set_len(0).map_err(errno)?;
             self.take_privileges(ino, Some(caller))?;
         }
-        Ok(self.handles.add(Handle { file, ino, writes }))
+        Ok(self.handles.add(Handle { file, ino }))
     }
 
     /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
-    pub fn read(
-        &self,
-        number: u64,
-        offset: u64,
-        size: u32,
-        reply: impl FnOnce(Served<&[u8]>),
-    ) {
+    pub fn read(&self, number: u64, offset: u64, size: u32, reply: impl FnOnce(Served<&[u8]>)) {
         let handle = match self.handle(number) {
             Ok(handle) => handle,
             Err(error) => return reply(Err(error)),

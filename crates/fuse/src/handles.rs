@@ -14,8 +14,6 @@ pub(crate) struct Handle {
     pub file: File,
     /// The number of the inode.
     pub ino: u64,
-    /// It may be written, so the kernel may hold bytes of it that the pool does not have yet.
-    pub writes: bool,
 }
 
 /// The open files of a mount. The locks are leaves, held for a moment.

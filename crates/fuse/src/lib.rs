@@ -41,5 +41,5 @@ pub use error::MountError;
 pub use limpid::AccessTimes;
 pub use metrics::METRICS_XATTR;
 pub use options::MountOptions;
-pub use session::{Mount, mount};
+pub use session::{Mount, check_mount_point, mount};
 pub use unmount::{MountState, look, metrics, unmount};

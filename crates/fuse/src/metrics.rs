@@ -135,8 +135,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.count(Op::Xattr, true);
         metrics.read(7);
-        let gauges =
-            Gauges { open_files: 1, known_inodes: 2, pool_bytes: 3, pool_free_bytes: 4, daemon: Some(5) };
+        let gauges = Gauges {
+            open_files: 1,
+            known_inodes: 2,
+            pool_bytes: 3,
+            pool_free_bytes: 4,
+            daemon: Some(5),
+        };
         let text = metrics.text(&gauges);
         assert!(text.contains("limpid_requests_total{operation=\"xattr\"} 1\n"), "{text}");
         assert!(text.contains("limpid_errors_total{operation=\"xattr\"} 1\n"), "{text}");

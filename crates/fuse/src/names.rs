@@ -4,9 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus, Request};
-use limpid::{
-    FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes,
-};
+use limpid::{FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes};
 use rustix::fs::FileType;
 
 use crate::attr::{file_attr, file_type};
@@ -55,7 +53,7 @@ impl Server {
         let new = self.new_inode(req, dir, NewKind::File, mode)?;
         let file = self.inodes.create(dir, name, new, opening).map_err(errno)?;
         let metadata = file.metadata().map_err(errno)?;
-        let handle = Handle { file, ino: metadata.ino, writes: opening.write };
+        let handle = Handle { file, ino: metadata.ino };
         Ok((metadata, self.handles.add(handle)))
     }
 
@@ -156,13 +154,17 @@ impl Server {
         }
         let from = if offset <= DOT_DOT { 0 } else { offset };
         let mut failed = None;
-        let listed = self.inodes.read_dir(dir, from, &mut |entry| {
-            match self.add_entry(into, entry.ino.0, entry.cookie, entry.kind, entry.name) {
-                Ok(full) => !full,
-                Err(error) => {
-                    failed = Some(error);
-                    false
-                }
+        let listed = self.inodes.read_dir(dir, from, &mut |entry| match self.add_entry(
+            into,
+            entry.ino.0,
+            entry.cookie,
+            entry.kind,
+            entry.name,
+        ) {
+            Ok(full) => !full,
+            Err(error) => {
+                failed = Some(error);
+                false
             }
         });
         listed.map_err(errno)?;
@@ -195,8 +197,7 @@ impl Server {
                 if learns {
                     self.known.add(ino);
                 }
-                let full =
-                    reply.add(INodeNo(ino), cookie, name_os, &self.ttl, &attr, generation);
+                let full = reply.add(INodeNo(ino), cookie, name_os, &self.ttl, &attr, generation);
                 if full && learns {
                     self.known.forget(ino, 1);
                 }

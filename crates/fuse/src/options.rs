@@ -6,7 +6,6 @@ use limpid::AccessTimes;
 
 /// How a pool is mounted.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct MountOptions {
     /// Nothing may be changed through the mount.
     pub read_only: bool,

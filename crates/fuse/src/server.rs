@@ -305,11 +305,9 @@ impl Filesystem for Serve {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.0.read(fh.0, offset, size, |result| {
-            match self.0.counted(Op::Read, result) {
-                Ok(bytes) => reply.data(bytes),
-                Err(error) => reply.error(error),
-            }
+        self.0.read(fh.0, offset, size, |result| match self.0.counted(Op::Read, result) {
+            Ok(bytes) => reply.data(bytes),
+            Err(error) => reply.error(error),
         });
     }
 

@@ -29,7 +29,7 @@ pub struct Mount {
 
 /// Mounts a pool at a directory, which must be empty. On return the mount is usable.
 pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, MountError> {
-    let dir = check(dir)?;
+    let dir = check_mount_point(dir)?;
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
         return Err(match error.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -40,7 +40,8 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     }
     let config = config(&pool, &options);
     let server = Arc::new(Server::new(pool, options));
-    let session = Session::new(Serve(server), &dir, &config).map_err(|error| refused(&dir, error))?;
+    let session =
+        Session::new(Serve(server), &dir, &config).map_err(|error| refused(&dir, error))?;
     let thread = std::thread::Builder::new().name("limpid-mount".to_owned());
     let thread = thread.spawn(move || session.run()).map_err(MountError::Refused)?;
     let mount = Mount { dir, thread: Some(thread) };
@@ -48,8 +49,9 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     Ok(mount)
 }
 
-/// The mount point without symbolic links, if a pool can be mounted there.
-fn check(dir: &Path) -> Result<PathBuf, MountError> {
+/// Whether a pool can be mounted at a directory, as far as the directory is concerned: it exists,
+/// nothing is mounted there and nothing is in it. Its path without symbolic links.
+pub fn check_mount_point(dir: &Path) -> Result<PathBuf, MountError> {
     let at = |source| MountError::MountPoint { dir: dir.into(), source };
     match unmount::look(dir).map_err(at)? {
         MountState::Nothing => {}
@@ -85,8 +87,7 @@ fn refused(dir: &Path, error: io::Error) -> MountError {
 fn config(pool: &Pool, options: &MountOptions) -> Config {
     let root = rustix::process::geteuid().is_root();
     let source = options.source.clone();
-    let source =
-        source.unwrap_or_else(|| unmount::option_text(pool.info().path.as_os_str()));
+    let source = source.unwrap_or_else(|| unmount::option_text(pool.info().path.as_os_str()));
     let source = if root { source } else { source.replace('\\', "\\\\").replace(',', "\\,") };
     let either = |yes: bool, on: MountOption, off: MountOption| if yes { on } else { off };
     let read_only = options.read_only || pool.info().read_only;

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use limpid::{Error, Pool, PoolOptions};
-use limpid_fuse::{Mount as Mounted, MountError, MountOptions, mount, unmount};
+use limpid_fuse::{Mount as Mounted, MountError, MountOptions, check_mount_point, mount, unmount};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -78,9 +78,11 @@ impl Mount {
             // The terminal's signals and its end are not for this process.
             rustix::process::setsid().map_err(io::Error::from).at("mount")?;
         }
+        // Before the pool is touched: what cannot be mounted is not made or recovered either.
+        check_mount_point(&self.dir).map_err(|error| failure(&error, &self.dir))?;
         let (pool, fresh) = self.pool(options.read_only)?;
         options.exclusive = true;
-        options.source = Some(source(&self.pool));
+        options.source.get_or_insert_with(|| source(&self.pool));
         // From here on a signal unmounts.
         let signals = Signals::new([SIGTERM, SIGINT]).at("mount")?;
         let mounted = mount(pool, &self.dir, options).map_err(|error| {

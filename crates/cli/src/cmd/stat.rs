@@ -60,9 +60,7 @@ impl Stat {
     fn metrics(&self) -> Result<Option<String>> {
         let dir = Path::new(&self.path);
         match limpid_fuse::look(dir) {
-            Ok(MountState::Pool { .. }) => {
-                limpid_fuse::metrics(dir).at(dir.display()).map(Some)
-            }
+            Ok(MountState::Pool { .. }) => limpid_fuse::metrics(dir).at(dir.display()).map(Some),
             Ok(MountState::Dead { .. }) => {
                 Err(mount::failure(&MountError::Dead { dir: dir.to_owned() }, dir))
             }
