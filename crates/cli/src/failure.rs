@@ -26,11 +26,8 @@ pub enum Failure {
     },
     /// Nobody reads the output any more; there is nothing to tell.
     OutputClosed,
-    /// Another process has told the user.
-    AlreadyTold {
-        /// The exit code.
-        code: u8,
-    },
+    /// All was told on standard output; the process ends with this code.
+    Ended(u8),
 }
 
 impl Failure {
@@ -44,6 +41,16 @@ impl Failure {
     pub fn usage(what: impl Into<String>, place: impl fmt::Display, advice: &str) -> Failure {
         let (what, place) = (what.into(), place.to_string());
         Failure::Told { what, place, advice: advice.to_owned(), code: 2 }
+    }
+
+    /// The same failure with another exit code.
+    pub fn with_code(self, code: u8) -> Failure {
+        match self {
+            Failure::Told { what, place, advice, .. } => {
+                Failure::Told { what, place, advice, code }
+            }
+            other => other,
+        }
     }
 
     /// A command line that clap did not understand. Of its message the first paragraph is kept,
@@ -126,7 +133,7 @@ impl Failure {
                 ExitCode::from(*code)
             }
             Failure::OutputClosed => ExitCode::SUCCESS,
-            Failure::AlreadyTold { code } => ExitCode::from(*code),
+            Failure::Ended(code) => ExitCode::from(*code),
         }
     }
 }
@@ -139,7 +146,7 @@ impl fmt::Display for Failure {
                 write!(out, "limpid: {what}: {place}: {advice}")
             }
             Failure::OutputClosed => write!(out, "limpid: the output was closed"),
-            Failure::AlreadyTold { code } => write!(out, "limpid: ended with {code}"),
+            Failure::Ended(code) => write!(out, "limpid: ended with {code}"),
         }
     }
 }

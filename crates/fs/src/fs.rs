@@ -6,7 +6,7 @@ use limpid_pmem::Media;
 use parking_lot::Mutex;
 
 use crate::anchor::{STATE_AT, State};
-use crate::attributes::{Attributes, Ino, SetAttributes, Timespec};
+use crate::attributes::{Ino, SetAttributes, Timespec};
 use crate::core::{Core, Verified};
 use crate::error::{FsError, Result, What, corrupt};
 use crate::format::{self, FormatOptions};
@@ -17,6 +17,7 @@ use crate::layout::BLOCK;
 use crate::orphans;
 use crate::overlay::Overlay;
 use crate::recovery;
+use crate::repair::log;
 use crate::seal;
 use crate::space::Space;
 use crate::superblock::{KNOWN, Superblock, VERSION};
@@ -125,7 +126,7 @@ impl Core {
         let geometry = superblock.geometry;
         Ok(Core {
             journal: Journal::new(superblock.salt(), next),
-            space: Space::open(&*media, geometry)?,
+            space: Space::open(&*media, geometry),
             inodes: InodeTable::open(&*media, &geometry)?,
             orphans: Mutex::new(orphans::open(&*media, &geometry)?),
             verified: Verified::new(&geometry),
@@ -145,6 +146,20 @@ impl Core {
     }
 }
 
+/// Brings a repair to its end that was interrupted once it was durable; when read-only, what it
+/// changes is shown from memory.
+fn finish_repair(
+    media: Arc<dyn Media>,
+    superblock: &Superblock,
+    read_only: bool,
+) -> Result<Arc<dyn Media>> {
+    match log::find(&*media, &superblock.geometry, superblock.salt())? {
+        Some(blocks) if read_only => Ok(Arc::new(Overlay::read_only(media, blocks))),
+        Some(blocks) => log::apply(&*media, &blocks).map(|()| media),
+        None => Ok(media),
+    }
+}
+
 impl Fs {
     /// Makes a pool over the whole medium (at least 4 MiB). What was on it is lost.
     pub fn format(media: &Arc<dyn Media>, options: &FormatOptions) -> Result<()> {
@@ -161,6 +176,7 @@ impl Fs {
             return Err(FsError::UnsupportedFeature { bits: unknown });
         }
         let salt = superblock.salt();
+        let media = finish_repair(media, &superblock, read_only)?;
         let found = recovery::find(&*media, &superblock.geometry, salt)?;
         let state = seal::open_word(media.load_u64(STATE_AT)?, salt);
         let mut report = OpenReport {
@@ -176,7 +192,7 @@ impl Fs {
         } else if found.blocks.is_empty() {
             media
         } else {
-            Arc::new(Overlay { media, blocks: found.blocks })
+            Arc::new(Overlay::read_only(media, found.blocks))
         };
         let core = Arc::new(Core::open(media, superblock, next, read_only)?);
         let fs = Arc::new(Fs { core, table: Table::default(), renaming: Mutex::new(()) });
@@ -285,18 +301,6 @@ impl Fs {
     /// Opens an inode: it stays until it is released, even without a name.
     pub fn inode(&self, ino: Ino) -> Result<Arc<Inode>> {
         self.table.open(&self.core, ino.0)
-    }
-
-    /// The attributes of an inode, without opening it.
-    pub fn attributes(&self, ino: Ino) -> Result<Attributes> {
-        Ok(self.peek(ino)?.attributes())
-    }
-
-    /// An inode without opening it: good for a look at its attributes now. It may be freed at any
-    /// moment, so nothing may be changed through it.
-    pub fn peek(&self, ino: Ino) -> Result<Arc<Inode>> {
-        let inode = self.table.get(&self.core, ino.0)?;
-        if inode.is_freed() { Err(FsError::NotFound) } else { Ok(inode) }
     }
 
     /// True if somebody has the inode open.

@@ -35,6 +35,24 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Reads and checks the shard; the table has `blocks` inode blocks.
+    fn read(media: &dyn Media, index: usize, blocks: u64) -> Result<Shard> {
+        let at = shard_at(index);
+        let raw = RawShard::read(media, at)?;
+        let shard = Shard {
+            index,
+            free: raw.free.get(),
+            fresh: raw.fresh.get(),
+            fresh_end: raw.fresh_end.get(),
+            live: raw.live.get(),
+        };
+        let end = blocks * INODES_PER_BLOCK;
+        if shard.fresh > shard.fresh_end || shard.fresh_end > end || shard.free >= end.max(1) {
+            return corrupt(What::Anchor, at, "free inodes outside the table");
+        }
+        Ok(shard)
+    }
+
     fn is_empty(&self) -> bool {
         self.free == 0 && self.fresh == self.fresh_end
     }
@@ -86,6 +104,22 @@ pub(crate) struct Table {
     pub blocks: u64,
 }
 
+impl Table {
+    /// Reads and checks the root.
+    fn read(media: &dyn Media, geometry: &Geometry) -> Result<Table> {
+        let raw = RawInodeTable::read(media, INODE_TABLE_AT)?;
+        let height = u8::try_from(raw.height.get()).unwrap_or(u8::MAX);
+        let Some(root) = tree_root(raw.root.get(), height, geometry) else {
+            return corrupt(What::Anchor, INODE_TABLE_AT, "an impossible tree");
+        };
+        let blocks = raw.inode_blocks.get();
+        if blocks > geometry.data_blocks() {
+            return corrupt(What::Anchor, INODE_TABLE_AT, "more inode blocks than blocks");
+        }
+        Ok(Table { root, blocks })
+    }
+}
+
 /// See the module's documentation.
 pub(crate) struct InodeTable {
     table: RwLock<Table>,
@@ -97,37 +131,36 @@ pub(crate) struct InodeTable {
 impl InodeTable {
     /// Reads the roots of the inode table.
     pub fn open(media: &dyn Media, geometry: &Geometry) -> Result<InodeTable> {
-        let raw = RawInodeTable::read(media, INODE_TABLE_AT)?;
-        let height = u8::try_from(raw.height.get()).unwrap_or(u8::MAX);
-        let Some(root) = tree_root(raw.root.get(), height, geometry) else {
-            return corrupt(What::Anchor, INODE_TABLE_AT, "an impossible tree");
+        InodeTable::open_noting(media, geometry, &mut |_, error| Err(error))
+    }
+
+    /// As [`open`](InodeTable::open), but `note` decides what becomes of a damaged root: an error
+    /// ends the opening, else the root counts as empty. It is told of the table (true) or of a
+    /// shard (false).
+    pub fn open_noting(
+        media: &dyn Media,
+        geometry: &Geometry,
+        note: &mut dyn FnMut(bool, FsError) -> Result<()>,
+    ) -> Result<InodeTable> {
+        let table = match Table::read(media, geometry) {
+            Ok(table) => table,
+            Err(error) => {
+                note(true, error)?;
+                Table { root: TreeRoot::EMPTY, blocks: 0 }
+            }
         };
-        let blocks = raw.inode_blocks.get();
-        if blocks > geometry.data_blocks() {
-            return corrupt(What::Anchor, INODE_TABLE_AT, "more inode blocks than blocks");
-        }
         let mut shards = Vec::with_capacity(SHARDS);
         for index in 0..SHARDS {
-            let at = shard_at(index);
-            let raw = RawShard::read(media, at)?;
-            let shard = Shard {
-                index,
-                free: raw.free.get(),
-                fresh: raw.fresh.get(),
-                fresh_end: raw.fresh_end.get(),
-                live: raw.live.get(),
+            let shard = match Shard::read(media, index, table.blocks) {
+                Ok(shard) => shard,
+                Err(error) => {
+                    note(false, error)?;
+                    Shard { index, free: 0, fresh: 0, fresh_end: 0, live: 0 }
+                }
             };
-            let end = blocks * INODES_PER_BLOCK;
-            if shard.fresh > shard.fresh_end || shard.fresh_end > end || shard.free >= end.max(1) {
-                return corrupt(What::Anchor, at, "free inodes outside the table");
-            }
             shards.push(Mutex::new(shard));
         }
-        Ok(InodeTable {
-            table: RwLock::new(Table { root, blocks }),
-            cache: Default::default(),
-            shards,
-        })
+        Ok(InodeTable { table: RwLock::new(table), cache: Default::default(), shards })
     }
 
     /// Inodes in use.
@@ -250,7 +283,7 @@ impl InodeTable {
 }
 
 /// Writes the root of the inode table in a transaction.
-fn put_table(tx: &mut Tx<'_>, table: Table) {
+pub(crate) fn put_table(tx: &mut Tx<'_>, table: Table) {
     let raw = RawInodeTable {
         root: table.root.block.into(),
         height: table.root.height.into(),
@@ -260,7 +293,7 @@ fn put_table(tx: &mut Tx<'_>, table: Table) {
     tx.put(INODE_TABLE_AT, &raw.sealed());
 }
 
-fn encode((block, len): (u64, u64)) -> [u8; 16] {
+pub(crate) fn encode((block, len): (u64, u64)) -> [u8; 16] {
     let mut value = [0; 16];
     value[..8].copy_from_slice(&block.to_le_bytes());
     value[8..].copy_from_slice(&len.to_le_bytes());

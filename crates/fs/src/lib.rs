@@ -76,25 +76,19 @@ mod rename;
 mod table;
 
 mod check;
+mod fsck;
+mod repair;
 
-mod canary;
-#[cfg(feature = "control")]
-pub mod control;
-#[cfg(not(feature = "control"))]
-mod control;
 mod error;
 mod thread;
 
-pub use canary::Step;
-#[cfg(feature = "canary")]
-pub use canary::leave_out;
-
 pub use attributes::{Attributes, FileKind, Ino, Kind, NewNode, SetAttributes, Timespec};
-pub use check::Problem;
+pub use check::{Part, PoolTree, Problem};
 pub use dir::{DirEntry, MAX_NAME};
 pub use error::{FsError, What};
 pub use format::FormatOptions;
 pub use fs::{Access, Fs, Info, OpenReport, Statfs};
+pub use fsck::{Finding, FsckProgress, FsckReport, MAX_FINDINGS};
 pub use inode::Inode;
 pub use layout::{BLOCK, GROUP, Geometry, UNIT};
 pub use names::{MAX_LINKS, MAX_TARGET};

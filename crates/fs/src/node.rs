@@ -55,6 +55,11 @@ pub(crate) fn verify(bytes: &Bytes, expected: Expected) -> Result<()> {
     if !seal::sealed(bytes, CRC) {
         return expected.corrupt("its checksum does not match");
     }
+    verify_unsealed(bytes, expected)
+}
+
+/// As [`verify`], whatever the checksum is.
+pub(crate) fn verify_unsealed(bytes: &Bytes, expected: Expected) -> Result<()> {
     check_identity(bytes, expected)?;
     let (count, heap) = (u16_at(bytes, COUNT), u16_at(bytes, HEAP));
     if count == 0 || heap > BLOCK_LEN || HEADER + 2 * count > heap {
@@ -84,6 +89,12 @@ pub(crate) fn verify(bytes: &Bytes, expected: Expected) -> Result<()> {
         return expected.corrupt("impossible lengths of cells");
     }
     Ok(())
+}
+
+/// Owner and level of what may be a node that lies at `block`; none if it is not.
+pub(crate) fn marks(bytes: &Bytes, block: u64) -> Option<(u64, u32)> {
+    let node = u16_at(bytes, 4) == usize::from(MAGIC) && u64_at(bytes, 16) == block;
+    node.then(|| (u64_at(bytes, 8), u32::from(bytes[LEVEL])))
 }
 
 /// The cheap part of [`verify`], done at each visit.

@@ -28,7 +28,8 @@ pub(crate) fn open(media: &dyn Media, geometry: &Geometry) -> Result<TreeRoot> {
     }
 }
 
-fn put(tx: &mut Tx<'_>, root: TreeRoot) {
+/// Writes the root in a transaction.
+pub(crate) fn put(tx: &mut Tx<'_>, root: TreeRoot) {
     let raw = RawOrphans {
         root: root.block.into(),
         height: root.height.into(),

@@ -1,5 +1,7 @@
 //! The inode record: 256 bytes that say everything about an inode that fits.
 
+mod salvage;
+
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 

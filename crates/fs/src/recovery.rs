@@ -10,9 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::anchor::FLOOR_AT;
 use crate::bits::Bits;
-use crate::canary::{Step, left_out};
 use crate::entry::{self, Entry};
-use crate::error::{Result, What, corrupt};
+use crate::error::{FsError, Result, What};
 use crate::journal::{HEADER, Header, SLOT_BYTES, slot_at};
 use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, Geometry, LANES, SLOTS};
 use crate::seal;
@@ -32,9 +31,29 @@ pub(crate) struct Found {
 
 /// Reads the journal and computes what the changed blocks become. Changes nothing.
 pub(crate) fn find(media: &dyn Media, geometry: &Geometry, salt: u32) -> Result<Found> {
-    // Without the floor word nobody knows which records are still needed.
-    let Some(mut floor) = seal::open_word(media.load_u64(FLOOR_AT)?, salt) else {
-        return corrupt(What::Anchor, FLOOR_AT, "the floor of the journal is unreadable");
+    find_noting(media, geometry, salt, &mut Err)
+}
+
+/// As [`find`], but `note` decides what becomes of damage: an error ends the search, else a
+/// record that cannot be read is left out, and a floor word that cannot be read counts as 0.
+///
+/// Without the floor word the largest floor of the records has to do. A record written since the
+/// word was last raised carries at least that floor. If there is none, no slot was used again
+/// since then either: all records from the records' floor on are there, were applied, and
+/// replaying them in order ends in the state that the last of them left.
+pub(crate) fn find_noting(
+    media: &dyn Media,
+    geometry: &Geometry,
+    salt: u32,
+    note: &mut dyn FnMut(FsError) -> Result<()>,
+) -> Result<Found> {
+    let mut floor = match seal::open_word(media.load_u64(FLOOR_AT)?, salt) {
+        Some(floor) => floor,
+        None => {
+            let why = "the floor of the journal is unreadable";
+            note(FsError::Corrupt { what: What::Anchor, at: FLOOR_AT, why })?;
+            0
+        }
     };
     let mut records = BTreeMap::new();
     for lane in 0..LANES as usize {
@@ -48,16 +67,22 @@ pub(crate) fn find(media: &dyn Media, geometry: &Geometry, salt: u32) -> Result<
             let mut bytes = vec![0; SLOT_BYTES];
             media.read(at, &mut bytes)?;
             if let Some(header) = Header::read(&mut bytes, salt) {
-                if !left_out(Step::FloorOfRecords) {
-                    floor = floor.max(header.floor);
-                }
+                floor = floor.max(header.floor);
                 bytes.truncate(HEADER + header.len);
                 records.insert(header.seq, (at, bytes));
             }
         }
     }
     let next = records.last_key_value().map_or(0, |(seq, _)| seq + 1).max(floor).max(1);
-    let records = records.split_off(&floor);
+    let mut records = records.split_off(&floor);
+    let mut bad = Vec::new();
+    for (seq, (at, bytes)) in &records {
+        if let Err(error) = entry::decode(&bytes[HEADER..], *at, geometry, &mut |_| Ok(())) {
+            note(error)?;
+            bad.push(*seq);
+        }
+    }
+    records.retain(|seq, _| !bad.contains(seq));
     let mut found = Found { replayed: records.len() as u32, next, blocks: Blocks::new() };
     let mut revoked = FxHashMap::default();
     for (seq, (at, bytes)) in &records {
@@ -122,9 +147,6 @@ fn load<'a>(
 
 /// Writes what was found in place, and retires the journal.
 pub(crate) fn apply(media: &dyn Media, found: &Found, salt: u32) -> Result<()> {
-    if left_out(Step::RecoverBeforeFloor) {
-        retire(media, found, salt)?;
-    }
     for (block, bytes) in &found.blocks {
         let mut old = [0; BLOCK_LEN];
         media.read(block * BLOCK, &mut old)?;
@@ -137,14 +159,7 @@ pub(crate) fn apply(media: &dyn Media, found: &Found, salt: u32) -> Result<()> {
             }
         }
     }
-    if !left_out(Step::FenceRecovery) {
-        media.fence();
-    }
-    retire(media, found, salt)
-}
-
-/// Makes the floor word say that nothing of the journal matters any more.
-fn retire(media: &dyn Media, found: &Found, salt: u32) -> Result<()> {
+    media.fence();
     media.store_u64(FLOOR_AT, seal::seal_word(found.next, salt))?;
     media.flush(FLOOR_AT..FLOOR_AT + 8);
     media.fence();

@@ -56,6 +56,23 @@ impl Descriptor {
         .sealed()
     }
 
+    /// The descriptor of a group whose bitmap holds `bits`.
+    pub fn of(group: usize, bits: &Bits) -> Descriptor {
+        let mut bitmap_crcs = [U32::ZERO; SEGMENTS];
+        for (crc, part) in bitmap_crcs.iter_mut().zip(bits.as_bytes().chunks_exact(SEGMENT)) {
+            *crc = seal::crc(part).into();
+        }
+        Descriptor {
+            magic: MAGIC.into(),
+            group: (group as u64).into(),
+            flags: INITIALISED.into(),
+            free: bits.free().into(),
+            bitmap_crcs,
+            ..Descriptor::new_zeroed()
+        }
+        .sealed()
+    }
+
     fn sealed(mut self) -> Descriptor {
         seal::seal(self.as_mut_bytes(), 0);
         self
@@ -199,7 +216,7 @@ pub(crate) struct Space {
 impl Space {
     /// Reads the descriptors: 64 bytes per 128 MiB. A corrupt one counts as a full group; who
     /// needs that group itself gets the error.
-    pub fn open(media: &dyn Media, geometry: Geometry) -> Result<Space> {
+    pub fn open(media: &dyn Media, geometry: Geometry) -> Space {
         let mut total = 0;
         let mut groups = Vec::with_capacity(geometry.groups as usize);
         let mut bytes = vec![0; 64 * BLOCK_LEN];
@@ -207,7 +224,14 @@ impl Space {
         while groups.len() < geometry.groups as usize {
             let left = (geometry.groups as usize - groups.len()) * GRANULE;
             let part = left.min(bytes.len());
-            media.read(at, &mut bytes[..part])?;
+            if media.read(at, &mut bytes[..part]).is_err() {
+                // Where the medium fails, zeroes are no descriptor either.
+                for (index, raw) in bytes[..part].chunks_exact_mut(GRANULE).enumerate() {
+                    if media.read(at + (index * GRANULE) as u64, raw).is_err() {
+                        raw.fill(0);
+                    }
+                }
+            }
             at += part as u64;
             for raw in bytes[..part].chunks_exact(GRANULE) {
                 let descriptor = Descriptor::read_from_bytes(raw).expect("the sizes agree");
@@ -218,13 +242,13 @@ impl Space {
             }
         }
         let reserve = (geometry.data_blocks() / 200).clamp(8, 1024) as i64;
-        Ok(Space {
+        Space {
             geometry,
             groups: groups.into(),
             free: AtomicI64::new(total),
             reserve,
             soft: Default::default(),
-        })
+        }
     }
 
     /// Blocks neither in use nor reserved.

@@ -30,8 +30,7 @@ pub struct VecMedia {
 }
 
 impl VecMedia {
-    /// `len` zero bytes in units of 4 KiB. Memory of the heap plays a persistent medium here:
-    /// its durability is [`Durability::Power`] unless it is told to be another.
+    /// `len` zero bytes of [`Durability::None`] in units of 4 KiB.
     ///
     /// # Panics
     /// If there is no memory, as a `Vec` does.
@@ -49,7 +48,7 @@ impl VecMedia {
         VecMedia {
             region,
             layout,
-            durability: Durability::Power,
+            durability: Durability::None,
             granularity: 4096,
             poison: RwLock::default(),
             poisoned: AtomicBool::new(false),

@@ -1,145 +1,132 @@
 //! The core of fsck: a walk over everything, read-only, that tells what is wrong.
 //!
-//! It wants the pool quiet: what changes during the walk may look like a problem.
+//! It wants the pool quiet: what changes during the walk may look like a problem. First the roots
+//! and all inode records with the metadata they refer to, then the extents of files, then the
+//! names, and last what is derived from all that: link counts, orphans, free inodes, bitmaps. The
+//! memory it takes is some ten bytes per inode and one bit per block that is used.
 
 mod inodes;
+mod names;
+mod problem;
 mod space;
 #[cfg(test)]
 mod tests;
 
 use limpid_pmem::Media;
+use rustc_hash::FxHashSet;
 
 use crate::attributes::Ino;
 use crate::core::Core;
-use crate::error::{FsError, Result};
+use crate::error::Result;
 use crate::fs::Fs;
 use crate::layout::BLOCK;
 use crate::orphans;
 use crate::superblock::Superblock;
 use crate::tree;
 
-use inodes::Inodes;
-use space::UsedBlocks;
+pub(crate) use inodes::{Inodes, State};
+pub use problem::{Part, PoolTree, Problem};
+pub(crate) use space::{UsedBlocks, difference, marked};
 
-/// Something wrong with a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// Something that cannot be read, or is impossible in itself.
-    Broken(FsError),
-    /// The superblock in the first block differs from the backup, or one of them is broken.
-    Superblocks,
-    /// Blocks marked as used that nothing refers to.
-    Leaked {
-        /// First block.
-        block: u64,
-        /// Number of blocks.
-        len: u64,
-    },
-    /// Blocks in use that are marked as free.
-    Unmarked {
-        /// First block.
-        block: u64,
-        /// Number of blocks.
-        len: u64,
-    },
-    /// Blocks used twice.
-    Shared {
-        /// First block.
-        block: u64,
-        /// Number of blocks.
-        len: u64,
-    },
-    /// An inode has another number of names than it says.
-    Links {
-        /// The inode.
-        ino: Ino,
-        /// What its record says.
-        recorded: u32,
-        /// What was found.
-        found: u32,
-    },
-    /// An inode uses another number of blocks than it says.
-    Blocks {
-        /// The inode.
-        ino: Ino,
-        /// What its record says.
-        recorded: u64,
-        /// What was found.
-        found: u64,
-    },
-    /// A file has written blocks past its end.
-    PastEnd(Ino),
-    /// A directory has another parent than it says, or two, or cannot be reached from the root.
-    Parent(Ino),
-    /// A name stands for an inode that is not in use, or of another kind.
-    Dangling {
-        /// The directory.
-        dir: Ino,
-        /// The inode.
-        ino: Ino,
-    },
-    /// An inode without names is not listed as an orphan.
-    Lost(Ino),
-    /// An orphan is not in use.
-    FalseOrphan(Ino),
-    /// The lists of free inodes disagree with the records.
-    FreeInodes(Ino),
-    /// Another number of inodes is in use than counted.
-    InodeCount {
-        /// What the shards say.
-        recorded: u64,
-        /// What was found.
-        found: u64,
-    },
-    /// A key of a directory does not belong to its name.
-    Key {
-        /// The directory.
-        dir: Ino,
-        /// The key.
-        key: u64,
-    },
+/// Most problems that [`Fs::check`] lists; a badly damaged pool could have millions.
+pub(crate) const MAX_PROBLEMS: usize = 10_000;
+
+/// Who refers to blocks.
+#[derive(Clone, Copy)]
+pub(crate) enum Claim {
+    Pool(PoolTree),
+    Inode(u64, Part),
+    /// Pages of a file, from this one on.
+    Pages(u64, u64),
 }
-
-/// Most problems that are listed; a badly damaged pool could have millions.
-const MAX_PROBLEMS: usize = 10_000;
 
 /// The walk.
 pub(crate) struct Checker<'a> {
     pub core: &'a Core,
     pub used: UsedBlocks,
-    problems: Vec<Problem>,
+    pub problems: Vec<Problem>,
+    /// Parts of inodes whose first error was noted; those that follow from it say nothing new.
+    noted: FxHashSet<(u64, Part)>,
+    /// Problems that are listed at most.
+    pub limit: usize,
+    /// Told how many inode blocks were read, and of how many.
+    pub watch: &'a dyn Fn(u64, u64),
+}
+
+/// What the walk found.
+pub(crate) struct Found {
+    pub problems: Vec<Problem>,
+    pub used: UsedBlocks,
+    pub inodes: Inodes,
 }
 
 impl Checker<'_> {
     /// Notes a problem.
     pub fn report(&mut self, problem: Problem) {
-        if self.problems.len() < MAX_PROBLEMS {
+        if self.problems.len() < self.limit {
             self.problems.push(problem);
         }
     }
 
-    /// Notes an error as a problem; passes on the value otherwise.
-    pub fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+    /// Notes an error of a part of an inode; passes on the value otherwise.
+    pub fn note<T>(&mut self, ino: u64, part: Part, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                if self.noted.insert((ino, part)) {
+                    self.report(Problem::Inode { ino: Ino(ino), part, error });
+                }
+                None
+            }
+        }
+    }
+
+    /// Notes an error of the pool itself; passes on the value otherwise.
+    pub fn note_broken<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.report(Problem::Broken(error))).ok()
     }
 
     /// Notes that something refers to blocks.
-    pub fn mark(&mut self, block: u64, len: u64) {
-        if !self.used.mark(&self.core.geometry, block, len) {
-            self.report(Problem::Shared { block, len });
+    pub fn mark(&mut self, claim: Claim, block: u64, len: u64) {
+        let core = self.core;
+        let mut shared = Vec::new();
+        self.used.mark(&core.geometry, block, len, &mut |block, len| shared.push((block, len)));
+        for (first, len) in shared {
+            let problem = match claim {
+                Claim::Pool(_) => {
+                    Problem::Shared { block: first, len, ino: None, part: Part::Record, page: 0 }
+                }
+                Claim::Inode(ino, part) => {
+                    let ino = Some(Ino(ino));
+                    Problem::Shared { block: first, len, ino, part, page: 0 }
+                }
+                Claim::Pages(ino, page) => {
+                    let ino = Some(Ino(ino));
+                    let page = page + (first - block);
+                    Problem::Shared { block: first, len, ino, part: Part::Extents, page }
+                }
+            };
+            self.report(problem);
         }
     }
 
     /// Marks all nodes of a tree; returns how many there are.
-    pub fn mark_tree(&mut self, owner: u64, root: tree::TreeRoot) -> u64 {
+    pub fn mark_tree(&mut self, claim: Claim, owner: u64, root: tree::TreeRoot) -> u64 {
         let mut blocks = Vec::new();
         let result = tree::nodes(self.core, owner, root, &mut |block, _| {
             blocks.push(block);
             Ok(())
         });
-        self.note(result);
-        blocks.iter().for_each(|block| self.mark(*block, 1));
+        match claim {
+            Claim::Pool(tree) => {
+                if let Err(error) = result {
+                    self.report(Problem::Tree { tree, error });
+                }
+            }
+            Claim::Inode(ino, part) => drop(self.note(ino, part, result)),
+            Claim::Pages(ino, _) => drop(self.note(ino, Part::Extents, result)),
+        }
+        blocks.iter().for_each(|block| self.mark(claim, *block, 1));
         blocks.len() as u64
     }
 
@@ -158,23 +145,33 @@ impl Checker<'_> {
     }
 }
 
+/// Walks over everything. `before` is what was found when the core was opened.
+pub(crate) fn check(
+    core: &Core,
+    before: Vec<Problem>,
+    limit: usize,
+    watch: &dyn Fn(u64, u64),
+) -> Found {
+    core.verified.forget();
+    let used = UsedBlocks::new(&core.geometry);
+    let noted = FxHashSet::default();
+    let mut checker = Checker { core, used, problems: before, noted, limit, watch };
+    checker.superblocks();
+    let root = *core.orphans.lock();
+    checker.mark_tree(Claim::Pool(PoolTree::Orphans), orphans::OWNER, root);
+    // A broken tree was noted just now.
+    let listed = orphans::list(core).unwrap_or_default();
+    let mut inodes = Inodes::walk(&mut checker, &listed);
+    inodes.names(&mut checker);
+    inodes.compare(&mut checker, &listed);
+    space::compare(&mut checker);
+    Found { problems: checker.problems, used: checker.used, inodes }
+}
+
 impl Fs {
     /// Checks everything, and lists what is wrong; an empty list is a sound pool. The pool must
-    /// not change meanwhile. Takes memory for each inode in use.
+    /// not change meanwhile. Takes memory for each inode.
     pub fn check(&self) -> Vec<Problem> {
-        let core = &*self.core;
-        core.verified.forget();
-        let used = UsedBlocks::new(&core.geometry);
-        let mut checker = Checker { core, used, problems: Vec::new() };
-        checker.superblocks();
-        let root = *core.orphans.lock();
-        checker.mark_tree(orphans::OWNER, root);
-        let listed = orphans::list(core);
-        let orphans = checker.note(listed).unwrap_or_default();
-        let mut inodes = Inodes::default();
-        inodes.walk(&mut checker);
-        inodes.compare(&mut checker, &orphans);
-        space::compare(&mut checker);
-        checker.problems
+        check(&self.core, Vec::new(), MAX_PROBLEMS, &|_, _| {}).problems
     }
 }

@@ -4,6 +4,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::bits::Bits;
 use crate::check::{Checker, Problem};
+use crate::core::Core;
+use crate::error::Result;
 use crate::layout::{GROUP, Geometry, by_group};
 use crate::space::Descriptor;
 
@@ -15,16 +17,50 @@ impl UsedBlocks {
         UsedBlocks((0..geometry.groups).map(|_| None).collect())
     }
 
-    /// Marks blocks of the data area; false if some were marked already.
-    pub fn mark(&mut self, geometry: &Geometry, block: u64, len: u64) -> bool {
-        let mut fresh = true;
+    /// Marks blocks of the data area; `shared` is told of runs that were marked already.
+    pub fn mark(
+        &mut self,
+        geometry: &Geometry,
+        block: u64,
+        len: u64,
+        shared: &mut dyn FnMut(u64, u64),
+    ) {
         for (group, first, len) in by_group(geometry, block, len) {
             let bits = self.0[group].get_or_insert_with(|| Bits::new(geometry.group_len(group)));
-            fresh &= bits.all(first, len, false);
+            if !bits.all(first, len, false) {
+                let start = geometry.group_start(group);
+                let mut at = first;
+                while let Some(bit) = bits.next(at, first + len, true) {
+                    let end = bits.next(bit, first + len, false).unwrap_or(first + len);
+                    shared(start + bit, end - bit);
+                    at = end;
+                }
+            }
             bits.fill(first, len, true);
         }
-        fresh
     }
+
+    /// True if nothing refers to any of these blocks.
+    pub fn is_free(&self, geometry: &Geometry, block: u64, len: u64) -> bool {
+        by_group(geometry, block, len).all(|(group, first, len)| {
+            self.0[group].as_ref().is_none_or(|bits| bits.all(first, len, false))
+        })
+    }
+
+    /// The bits of a group.
+    pub fn group(&self, geometry: &Geometry, group: usize) -> Bits {
+        let fresh = || Bits::new(geometry.group_len(group));
+        self.0[group].clone().unwrap_or_else(fresh)
+    }
+}
+
+/// Reads and checks the bitmap of a group.
+pub(crate) fn marked(core: &Core, group: usize) -> Result<Bits> {
+    let geometry = &core.geometry;
+    let mut raw = Descriptor::new_zeroed();
+    core.media.read(geometry.descriptor_at(group), raw.as_mut_bytes())?;
+    raw.check(group, geometry)?;
+    raw.bitmap(&*core.media, group, geometry)
 }
 
 /// Compares the bitmaps with what was marked.
@@ -32,18 +68,10 @@ pub(crate) fn compare(checker: &mut Checker<'_>) {
     let core = checker.core;
     let geometry = core.geometry;
     for group in 0..geometry.groups as usize {
-        let mut raw = Descriptor::new_zeroed();
-        let read = core
-            .media
-            .read(geometry.descriptor_at(group), raw.as_mut_bytes())
-            .map_err(Into::into)
-            .and_then(|()| raw.check(group, &geometry))
-            .and_then(|()| raw.bitmap(&*core.media, group, &geometry));
-        let Some(marked) = checker.note(read) else {
+        let Some(marked) = checker.note_broken(marked(core, group)) else {
             continue;
         };
-        let fresh = Bits::new(geometry.group_len(group));
-        let used = checker.used.0[group].take().unwrap_or(fresh);
+        let used = checker.used.group(&geometry, group);
         let start = geometry.group_start(group);
         for (first, len) in difference(&marked, &used) {
             checker.report(Problem::Leaked { block: start + first, len });
@@ -55,7 +83,7 @@ pub(crate) fn compare(checker: &mut Checker<'_>) {
 }
 
 /// Runs of bits set in `left` and clear in `right`.
-fn difference(left: &Bits, right: &Bits) -> Vec<(u64, u64)> {
+pub(crate) fn difference(left: &Bits, right: &Bits) -> Vec<(u64, u64)> {
     let mut runs = Vec::new();
     let mut at = 0;
     while let Some(first) = left.next(at, GROUP, true) {

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod crash;
+pub mod damage;
 
 use std::sync::Arc;
 
