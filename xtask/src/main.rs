@@ -5,11 +5,13 @@
 //! | `test` | all tests: canary builds, doc tests, then the workspace |
 //! | `tidy` | checks the house rules over the repository |
 //! | `ci` | all that CI runs: tidy, fmt, clippy, docs, test |
+//! | `guest` | the tests on real fsdax and devdax, in a virtual machine |
 //! | `bench` | `limpid bench` in release, with the arguments that follow |
 
 #![forbid(unsafe_code)]
 
 mod ci;
+mod guest;
 mod run;
 mod test;
 mod tidy;
@@ -17,7 +19,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test | tidy | ci | bench [ARGUMENTS]";
+const USAGE: &str = "usage: cargo xtask test | tidy | ci | guest | bench [ARGUMENTS]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         (Some("test"), true) => test::run(&root),
         (Some("tidy"), true) => tidy::run(&root),
         (Some("ci"), true) => ci::run(&root),
+        (Some("guest"), _) => guest::run(&root, &rest),
         (Some("bench"), _) => bench(&root, &rest),
         _ => {
             eprintln!("{USAGE}");

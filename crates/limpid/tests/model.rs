@@ -240,8 +240,11 @@ fn random_operations_agree_with_an_array_in_memory() {
         return;
     }
     let mut rng = Rng::announced("model, memory");
-    let pool = Pool::memory(64 << 20).unwrap();
-    run(&pool, &mut rng, steps(400_000));
+    let named = common::named_pools(&PoolOptions::new(), 64 << 20);
+    if named.is_empty() {
+        run(&Pool::memory(64 << 20).unwrap(), &mut rng, steps(400_000));
+    }
+    named.iter().for_each(|pool| run(pool, &mut rng, steps(400_000)));
 }
 
 #[test]
@@ -250,8 +253,7 @@ fn random_operations_agree_without_fault_around() {
         return;
     }
     let mut rng = Rng::announced("model, no fault-around");
-    let pool = PoolOptions::new().fault_around(0).memory(64 << 20).unwrap();
-    run(&pool, &mut rng, steps(300_000));
+    run(&common::plain_pool(64 << 20), &mut rng, steps(300_000));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Goal: no race between faults, writes, punches and truncates on real page tables leaves a
 //! stale or foreign byte.
 //!
-//! Method: `common/races.rs`, thousands of rounds each, on a pool in memory and on one in a file,
-//! with and without fault-around. `tests/canary.rs` shows that the same races find planted bugs.
+//! Method: `common/races.rs`, thousands of rounds each, on a pool in memory and on one in a file (or
+//! on the media that LIMPID_TEST_MEDIA names), with and without fault-around. `tests/canary.rs` shows that the same races find planted bugs.
 
 mod common;
 
 use common::races;
 use common::rng::Rng;
-use limpid::{Pool, PoolOptions};
+use limpid::Pool;
 
 const ROUNDS: usize = 1500;
 
@@ -17,16 +17,14 @@ fn no_round_fails(name: &str, run: impl Fn(&Pool, usize, usize, u64) -> usize) {
         return;
     }
     let seed = Rng::announced(name).next();
-    let dir = tempfile::tempdir().unwrap();
-    let pools = [
-        Pool::memory(256 << 20).unwrap(),
-        common::plain_pool(256 << 20),
-        PoolOptions::new().create(dir.path().join("pool"), 256 << 20).unwrap(),
-    ];
-    for pool in pools {
+    let check = |pool: Pool| {
         let failed = run(&pool, ROUNDS, 1, seed);
         assert_eq!(failed, 0, "{name}: seed {seed} on {}", pool.info().medium_line);
+    };
+    for (pool, _guard) in common::pools(256 << 20) {
+        check(pool);
     }
+    check(common::plain_pool(256 << 20));
 }
 
 #[test]

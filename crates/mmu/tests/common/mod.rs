@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
 use limpid_dax::{Mmu, MmuError, PageIndex, PageRange, Target};
@@ -24,13 +25,28 @@ pub fn engine() -> Option<&'static Engine> {
     }
 }
 
-/// A pool in memory of `units` units; with huge pages where a private tmpfs mount can be made.
+/// A pool of `units` units: a nameless file beside the first medium that `LIMPID_TEST_MEDIA` names,
+/// else memory, with huge pages where a private tmpfs mount can be made.
 pub fn memory(units: u64) -> OwnedFd {
-    let file = huge_tmpfs().unwrap_or_else(|| {
+    let file = on_dax().or_else(huge_tmpfs).unwrap_or_else(|| {
         rustix::fs::memfd_create("pool", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd")
     });
     rustix::fs::ftruncate(&file, units * UNIT).expect("ftruncate");
     file
+}
+
+/// The folder for pools on a DAX file system, if the run names one.
+fn dax_folder() -> Option<PathBuf> {
+    let list = std::env::var_os("LIMPID_TEST_MEDIA")?;
+    Some(std::env::split_paths(&list).next()?.parent()?.to_owned())
+}
+
+fn on_dax() -> Option<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let folder = dax_folder()?;
+    let file = openat(CWD, &folder, flags, Mode::RUSR | Mode::WUSR);
+    Some(file.unwrap_or_else(|errno| panic!("{}: {errno}", folder.display())))
 }
 
 fn huge_tmpfs() -> Option<OwnedFd> {
@@ -68,7 +84,8 @@ impl TestFile {
 
     pub fn with(engine: &'static Engine, units: u64, options: BackingOptions) -> Arc<TestFile> {
         let pool = memory(units);
-        let options = BackingOptions { len: units * UNIT, ..options };
+        let sync = dax_folder().is_some();
+        let options = BackingOptions { len: units * UNIT, sync, ..options };
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&pool, 0).expect("dup");
         let backing = Arc::new(Backing::new(engine, duplicate, options).expect("backing"));
         let inner = Inner { blocks: BTreeMap::new(), next: 0, free: Vec::new(), end: u64::MAX };

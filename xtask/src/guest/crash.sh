@@ -1,0 +1,1 @@
+# Crash rounds; read by init.sh.
