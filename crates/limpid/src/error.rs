@@ -82,6 +82,18 @@ pub enum Error {
         /// Offset in the map's pages.
         at: u64,
     },
+    /// A page that the device can map only together with bytes of other files, or past the end.
+    #[error(
+        "byte {at} cannot be mapped: the device maps whole units of {granularity} bytes only, and \
+         the file has none of its own there; allocate whole units, or make the device's \
+         namespace with `ndctl create-namespace -m devdax -a 4096`"
+    )]
+    Granularity {
+        /// Offset in the file.
+        at: u64,
+        /// Unit of the device in bytes.
+        granularity: u64,
+    },
     /// The kernel does not tell what the page tables hold.
     #[error("the page tables cannot be read: {0}")]
     Evidence(io::Error),
@@ -104,7 +116,7 @@ impl Error {
             Error::Media(MediaError::Buffer) => libc::EFAULT,
             Error::Media(MediaError::ReadOnly) => libc::EROFS,
             Error::Media(_) => libc::EIO,
-            Error::NoMaps(_) | Error::Map(_) => libc::EOPNOTSUPP,
+            Error::NoMaps(_) | Error::Map(_) | Error::Granularity { .. } => libc::EOPNOTSUPP,
             Error::Loop { .. } => libc::ELOOP,
             Error::NotOpenedFor(_) | Error::Closed => libc::EBADF,
             Error::OutOfRange { .. } => libc::EFBIG,

@@ -192,7 +192,12 @@ impl Map {
     }
 
     fn access_error(&self, offset: usize, len: usize, error: AccessError) -> Error {
+        let at = self.bytes.start + offset as u64;
+        let granularity = self.file.pool.media.granularity();
         match error {
+            AccessError::Bus if granularity > PAGE_SIZE && at + len as u64 <= self.file.len() => {
+                Error::Granularity { at, granularity }
+            }
             AccessError::ReadOnly => Error::NotOpenedFor("writing"),
             AccessError::Misaligned(at) => Error::MisalignedAtomic { at: at as u64 },
             AccessError::OutOfRange { .. } | AccessError::Bus => Error::OutOfRange {

@@ -208,6 +208,7 @@ impl Inner {
                 granularity: self.media.granularity(),
                 sync: matches!(self.medium.kind(), Kind::Fsdax | Kind::Devdax),
                 writable: !self.medium.read_only(),
+                private: self.medium.kind() != Kind::Devdax,
                 track_writes: self.media.durability() == Durability::Power,
             };
             let fd = self.medium.fd().try_clone_to_owned().map_err(|source| {

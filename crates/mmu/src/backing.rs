@@ -20,6 +20,8 @@ pub struct BackingOptions {
     pub sync: bool,
     /// The file is open for writing.
     pub writable: bool,
+    /// Stores of a map can go to private copies. A DAX device cannot be mapped that way.
+    pub private: bool,
     /// Note which pages are stored to, where the kernel can; worth it where a writeback of the
     /// CPU's cache lines is needed. The kernel's ability is tried on the first 2 MiB of the
     /// pool, by storing to a byte what it holds already.
@@ -33,6 +35,7 @@ impl Default for BackingOptions {
             granularity: 4096,
             sync: false,
             writable: true,
+            private: true,
             track_writes: false,
         }
     }
@@ -97,6 +100,11 @@ impl Backing {
             span.len,
             self.options.len
         );
+        // Asked of the kernel it would fail too, but only after it took away what was there.
+        let unit = self.options.granularity;
+        if !device.is_multiple_of(unit) || !(span.len as u64).is_multiple_of(unit) {
+            return Err(Errno::INVAL);
+        }
         let how = FileMapping { writable, private, sync: self.options.sync };
         region.map_file(span, self.file(), device, how)
     }

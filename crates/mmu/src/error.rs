@@ -40,6 +40,9 @@ pub enum MapError {
     /// made page by page.
     #[error("private writable maps need a medium of 4096-byte granularity, this one has {0}")]
     Unsupported(u64),
+    /// A private writable map of a DAX device: the kernel maps those shared only.
+    #[error("a DAX device cannot be mapped with private copies: use a shared map, or a file")]
+    NoPrivateCopies,
     /// A granularity that is not a power of two of at least a page.
     #[error("granularity {0} is not a power of two of at least 4096 bytes")]
     Granularity(u64),

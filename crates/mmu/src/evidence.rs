@@ -4,6 +4,7 @@ use limpid_dax::PageRange;
 use rustix::io::Errno;
 
 use crate::map::LinuxMap;
+use crate::mm::Span;
 use crate::pagemap::{Query, is};
 use crate::segments::Shown;
 
@@ -46,6 +47,7 @@ impl LinuxMap {
                 tell: is::FILE | is::ZERO | is::HUGE,
                 ..Query::default()
             };
+            let mut unknown = Vec::new();
             self.engine.pagemap.scan(self.span(part), query, |run, categories| {
                 let huge = categories & is::HUGE != 0;
                 let field = if categories & is::FILE != 0 {
@@ -53,13 +55,35 @@ impl LinuxMap {
                 } else if categories & is::ZERO != 0 {
                     if huge { &mut sizes.zero_huge } else { &mut sizes.zero_small }
                 } else {
-                    &mut sizes.private
+                    unknown.push((run, huge));
+                    return;
                 };
                 *field += run.len as u64;
                 seen += run.len as u64;
             })?;
+            for (run, huge) in unknown {
+                let copies = self.copies_in(run, shown)?;
+                let storage = run.len as u64 - copies;
+                let field = if huge { &mut sizes.storage_huge } else { &mut sizes.storage_small };
+                *field += storage;
+                sizes.private += copies;
+                seen += run.len as u64;
+            }
         }
         sizes.absent += bytes - seen;
         Ok(())
+    }
+
+    /// Bytes of private copies in a run of pages that are neither of a file nor zero pages for the
+    /// kernel. On a DAX medium the rest is storage.
+    fn copies_in(&self, run: Span, shown: Shown) -> Result<u64, Errno> {
+        if !shown.is_storage() || !self.backing.options().sync {
+            return Ok(run.len as u64);
+        }
+        let mut copies = 0;
+        if self.private {
+            self.engine.pagemap.own_pages(run, |page| copies += page.len as u64)?;
+        }
+        Ok(copies)
     }
 }

@@ -30,6 +30,10 @@ impl LinuxMap {
     fn try_install(&self, pages: PageRange, target: Target) -> Result<(), Errno> {
         assert!(!pages.is_empty());
         let mut state = self.lock();
+        let units = self.whole_units(&state, pages);
+        if units != pages {
+            self.clear(&mut state, units);
+        }
         let result = match target {
             Target::Zero if self.writable => self.install_zero(&mut state, pages),
             Target::Zero => self.install_zero_read_only(&mut state, pages),
@@ -98,7 +102,13 @@ impl LinuxMap {
     fn map_storage(&self, state: &mut State, pages: PageRange, device: u64) -> Result<(), Errno> {
         let span = self.span(pages);
         let wanted = self.writable && !self.private && self.is_tracked(pages, device);
-        self.backing.map(&self.region, span, device, self.writable, self.private)?;
+        if let Err(errno) =
+            self.backing.map(&self.region, span, device, self.writable, self.private)
+        {
+            // The kernel may have taken away what was there, and anybody could map there then.
+            self.restore(state, pages);
+            return Err(errno);
+        }
         let tracked = match &self.engine.tracker {
             // Stores before this counted as written: only protected pages count as clean.
             Some(tracker) if wanted => {

@@ -69,6 +69,9 @@ impl LinuxMap {
         if spec.writable && !private && !backing.options().writable {
             return Err(MapError::ReadOnly);
         }
+        if private && !backing.options().private {
+            return Err(MapError::NoPrivateCopies);
+        }
         let granularity = backing.options().granularity;
         if private && granularity > 4096 {
             return Err(MapError::Unsupported(granularity));

@@ -23,6 +23,12 @@ pub(crate) mod is {
     pub const HUGE: u64 = raw::PAGE_IS_HUGE as u64;
 }
 
+/// Bits of an entry of `/proc/self/pagemap`.
+const SWAPPED: u64 = 1 << 62;
+const FILE: u64 = 1 << 61;
+/// Mapped by this process alone, and a page the kernel counts references of.
+const EXCLUSIVE: u64 = 1 << 56;
+
 /// Which pages a scan reports, and what it does to them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Query {
@@ -95,6 +101,35 @@ impl Pagemap {
                 found(Span { start: region.start as usize, len }, region.categories);
             }
             from = walk_end;
+        }
+        Ok(())
+    }
+}
+
+impl Pagemap {
+    /// Calls `found` for each page of `span` that is memory of this process's own, in memory or
+    /// swapped out: a private copy.
+    ///
+    /// Before Linux 6.15 a page of a DAX device counts as no kind of page at all, so that a scan
+    /// cannot tell it from a copy; but only a copy is EXCLUSIVE.
+    pub fn own_pages(&self, span: Span, mut found: impl FnMut(Span)) -> Result<(), Errno> {
+        let mut entries = [0; 64 * 8];
+        let mut from = span.start;
+        while from < span.end() {
+            let wanted = ((span.end() - from) / 4096 * 8).min(entries.len());
+            let place = (from / 4096 * 8) as u64;
+            let filled = rustix::io::pread(&self.fd, &mut entries[..wanted], place)?;
+            if filled < 8 {
+                return Err(Errno::IO);
+            }
+            for entry in entries[..filled].chunks_exact(8) {
+                let entry = u64::from_ne_bytes(entry.try_into().expect("chunks of 8 bytes"));
+                let copy = entry & FILE == 0 && entry & EXCLUSIVE != 0;
+                if copy || entry & SWAPPED != 0 {
+                    found(Span { start: from, len: 4096 });
+                }
+                from += 4096;
+            }
         }
         Ok(())
     }

@@ -70,11 +70,20 @@ impl LinuxMap {
             return Ok(());
         }
         let mut from = pages.start;
-        self.engine.pagemap.scan(self.span(pages), COPIES, |run, _| {
+        let mut found = Vec::new();
+        self.engine.pagemap.scan(self.span(pages), COPIES, |run, _| found.push(run))?;
+        if self.backing.options().sync {
+            // Pages of a DAX medium look the same to the scan.
+            let suspects = std::mem::take(&mut found);
+            for run in suspects {
+                self.engine.pagemap.own_pages(run, |page| found.push(page))?;
+            }
+        }
+        for run in found {
             let copy = self.pages_at(run);
             push(runs, PageRange { start: from, end: copy.start });
             from = copy.end;
-        })?;
+        }
         push(runs, PageRange { start: from, end: pages.end });
         Ok(())
     }

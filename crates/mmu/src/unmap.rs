@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use limpid_dax::PageRange;
+use limpid_dax::{PAGE_SIZE, PageRange};
 use rustix::io::Errno;
 
 use crate::map::{LinuxMap, State};
@@ -87,11 +87,40 @@ impl LinuxMap {
         Ok(())
     }
 
+    /// `pages` with the rest of the units that the medium's storage can only be mapped, and so
+    /// unmapped, as a whole in. What is unmapped in excess faults again.
+    pub(crate) fn whole_units(&self, state: &State, pages: PageRange) -> PageRange {
+        let unit = self.backing.options().granularity / PAGE_SIZE;
+        if unit == 1 || pages.is_empty() {
+            return pages;
+        }
+        let mut whole = pages;
+        let around = |page: u64| {
+            let start = page / unit * unit;
+            PageRange::new(start, start + unit).intersect(self.pages)
+        };
+        let first = around(pages.start.0);
+        if state.segments.any(first, Shown::is_storage) {
+            whole.start = whole.start.min(first.start);
+        }
+        let last = around(pages.end.0 - 1);
+        if state.segments.any(last, Shown::is_storage) {
+            whole.end = whole.end.max(last.end);
+        }
+        whole
+    }
+
     /// Makes `pages` empty whatever they show, in one step.
     fn empty(&self, state: &mut State, pages: PageRange) {
+        let pages = self.whole_units(state, pages);
         self.remember(state, pages);
         self.engine.stage.empty(&self.region, self.span(pages), self.writable);
         state.segments.set(pages, Shown::Empty { island: 0 }, 0);
+    }
+
+    /// Makes `pages` empty after a system call that failed half way.
+    pub(crate) fn restore(&self, state: &mut State, pages: PageRange) {
+        self.empty(state, pages);
     }
 
     /// The pages of anonymous memory were dropped in place: what the kernel kept apart it still

@@ -25,7 +25,8 @@ fn written_pages_are_reported() {
         map.install(pages, Target::Storage { device, writable: true }).unwrap();
     };
     install(map.pages());
-    let mut expected = [true; 1024];
+    // A page that was never touched counts as stored to, but not on DAX.
+    let mut expected = [!file.backing.options().sync; 1024];
     let mut unmapped = [false; 1024];
     for round in 0..400 {
         for _ in 0..random.below(20) {

@@ -24,8 +24,10 @@ const MODULES: [&str; 9] = [
     "kernel/crypto",
     "kernel/arch/x86/crypto",
 ];
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("init", include_str!("init.sh")),
+    ("guest/parts.sh", include_str!("parts.sh")),
+    ("guest/short.sh", include_str!("short.sh")),
     ("guest/suite.sh", include_str!("suite.sh")),
     ("guest/crash.sh", include_str!("crash.sh")),
 ];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -147,9 +147,10 @@ impl Guest {
     }
 
     /// Ends the machine at once, as a loss of power does.
-    pub fn kill(mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(|_| ())
+    pub fn kill(&mut self) -> Result<(), Trouble> {
+        let qemu = Path::new(QEMU);
+        self.child.kill().map_err(Trouble::io("kill", qemu))?;
+        self.child.wait().map_err(Trouble::io("wait for", qemu)).map(|_| ())
     }
 }
 
