@@ -5,12 +5,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{run, test, tidy};
+use crate::{guest, run, test, tidy};
 
 type Step = (&'static str, fn(&Path) -> bool);
 
-const STEPS: [Step; 5] =
-    [("tidy", tidy::run), ("fmt", fmt), ("clippy", clippy), ("docs", docs), ("test", test::run)];
+const STEPS: [Step; 6] = [
+    ("tidy", tidy::run),
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("docs", docs),
+    ("guest", guest::in_ci),
+    // Last, so that the closing line of its runner is the last one.
+    ("test", test::run),
+];
 
 /// Runs all steps; whether all passed. The closing line names each with its duration.
 pub fn run(root: &Path) -> bool {

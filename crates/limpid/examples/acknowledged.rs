@@ -1,7 +1,7 @@
-//! A program to be killed: `acknowledged write LABEL POOL SEED` makes a pool and works on it without
-//! end, and prints a line after each operation that returned. `acknowledged check POOL SEED COUNT`
-//! opens the pool again and checks that the first COUNT operations are there, and of the next one
-//! nothing, all, or (where it writes in place) a mix.
+//! A program to be killed: `acknowledged write LABEL POOL SEED` makes a pool and works on it
+//! without end, and prints a line after each operation that returned.
+//! `acknowledged check POOL SEED COUNT` opens the pool again and checks that the first COUNT
+//! operations are there, and of the next one nothing, all, or (where it writes in place) a mix.
 //!
 //! Operation n follows from SEED, n and what came before, so a line needs no more than n. The line
 //! has left for the terminal before the next operation begins.

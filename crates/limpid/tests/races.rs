@@ -1,8 +1,9 @@
 //! Goal: no race between faults, writes, punches and truncates on real page tables leaves a
 //! stale or foreign byte.
 //!
-//! Method: `common/races.rs`, thousands of rounds each, on a pool in memory and on one in a file (or
-//! on the media that LIMPID_TEST_MEDIA names), with and without fault-around. `tests/canary.rs` shows that the same races find planted bugs.
+//! Method: `common/races.rs`, thousands of rounds each, on a pool in memory and on one in a file
+//! (or on the media that LIMPID_TEST_MEDIA names), with and without fault-around.
+//! `tests/canary.rs` shows that the same races find planted bugs.
 
 mod common;
 
