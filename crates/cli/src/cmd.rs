@@ -11,10 +11,13 @@ mod ln;
 mod ls;
 mod mkdir;
 mod mkfs;
+mod mount;
+mod mount_options;
 mod mv;
 mod rm;
 mod stat;
 mod truncate;
+mod umount;
 
 use clap::Subcommand;
 
@@ -28,6 +31,8 @@ use crate::{bench, tour};
 pub enum Command {
     Mkfs(mkfs::Mkfs),
     Info(info::Info),
+    Mount(mount::Mount),
+    Umount(umount::Umount),
     Fsck(fsck::Fsck),
     Df(df::Df),
     Ls(ls::Ls),
@@ -51,6 +56,8 @@ impl Command {
         match self {
             Command::Mkfs(command) => command.run(),
             Command::Info(command) => command.run(),
+            Command::Mount(command) => command.run(),
+            Command::Umount(command) => command.run(),
             Command::Fsck(command) => command.run(),
             Command::Df(command) => command.run(),
             Command::Ls(command) => command.run(),

@@ -26,7 +26,7 @@ pub enum Failure {
     },
     /// Nobody reads the output any more; there is nothing to tell.
     OutputClosed,
-    /// All was told on standard output; the process ends with this code.
+    /// All was told already, here or by another process; this one ends with this code.
     Ended(u8),
 }
 

@@ -16,6 +16,8 @@ mod race;
 mod size;
 mod tour;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +36,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::try_parse_from(arguments()) {
         Ok(arguments) => arguments,
         Err(error) if is_help(&error) => {
             // Who closes the pipe early has seen enough.
@@ -47,6 +49,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The names under which mount(8) finds a helper.
+const MOUNT_HELPERS: [&str; 2] = ["mount.limpid", "mount.fuse.limpid"];
+
+/// The command line. Under the name of a mount helper, the command is `mount`.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().and_then(|program| Path::new(program).file_name());
+    if name.is_some_and(|name| MOUNT_HELPERS.into_iter().any(|helper| name == OsStr::new(helper))) {
+        arguments.insert(1, "mount".into());
+    }
+    arguments
 }
 
 /// Help or the version was asked for, or no command was given and help is the answer.

@@ -39,6 +39,9 @@ impl Space {
         goal: Option<u64>,
         purpose: Purpose,
     ) -> Option<(u64, u64)> {
+        if crate::control::refuses_space() {
+            return None;
+        }
         if let Some(run) = self.search(media, want, goal, purpose) {
             return Some(run);
         }

@@ -10,6 +10,7 @@ use crate::anchor::{
     State, shard_at,
 };
 use crate::attributes::{FileKind, Timespec};
+use crate::canary::{Step, left_out};
 use crate::core::Core;
 use crate::error::{FsError, Result};
 use crate::fs::ROOT;
@@ -64,6 +65,9 @@ pub(crate) fn format(media: &Arc<dyn Media>, options: &FormatOptions) -> Result<
     media.zero(0..BLOCK, Persist::Yes)?;
     media.zero(backup_at..backup_at + BLOCK, Persist::Yes)?;
     media.fence();
+    if left_out(Step::SuperblockLast) {
+        superblock.write_at(&**media, 0)?;
+    }
     write_roots(&**media, &superblock)?;
     let core = Core::open(media.clone(), superblock.clone(), 1, false)?;
     make_root(&core, options)?;
@@ -155,6 +159,9 @@ fn random_uuid() -> [u8; 16] {
 /// Random bytes of the system; without a source of them, the time has to do: they only have to
 /// differ from pool to pool.
 fn random() -> [u8; 16] {
+    if let Some(bytes) = crate::control::random() {
+        return bytes;
+    }
     let mut bytes = [0; 16];
     match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
         Ok(16) => bytes,

@@ -6,7 +6,7 @@ use limpid_pmem::Media;
 use parking_lot::Mutex;
 
 use crate::anchor::{STATE_AT, State};
-use crate::attributes::{Ino, SetAttributes, Timespec};
+use crate::attributes::{Attributes, Ino, SetAttributes, Timespec};
 use crate::core::{Core, Verified};
 use crate::error::{FsError, Result, What, corrupt};
 use crate::format::{self, FormatOptions};
@@ -301,6 +301,18 @@ impl Fs {
     /// Opens an inode: it stays until it is released, even without a name.
     pub fn inode(&self, ino: Ino) -> Result<Arc<Inode>> {
         self.table.open(&self.core, ino.0)
+    }
+
+    /// The attributes of an inode, without opening it.
+    pub fn attributes(&self, ino: Ino) -> Result<Attributes> {
+        Ok(self.peek(ino)?.attributes())
+    }
+
+    /// An inode without opening it: good for a look at its attributes now. It may be freed at any
+    /// moment, so nothing may be changed through it.
+    pub fn peek(&self, ino: Ino) -> Result<Arc<Inode>> {
+        let inode = self.table.get(&self.core, ino.0)?;
+        if inode.is_freed() { Err(FsError::NotFound) } else { Ok(inode) }
     }
 
     /// True if somebody has the inode open.

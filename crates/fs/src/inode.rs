@@ -150,6 +150,14 @@ impl Inode {
         }
     }
 
+    /// Notes that the data was read: the time of last access changes in memory, however new it is
+    /// ("strictatime").
+    pub fn touch_accessed_always(&self) {
+        if !self.core.read_only {
+            self.accessed.set(Timespec::now());
+        }
+    }
+
     /// Notes that the data was changed now; in memory.
     pub(crate) fn touch_modified(&self) {
         self.modified.set(Timespec::now());

@@ -14,7 +14,7 @@ use crate::map;
 use crate::pieces::Pieces;
 
 /// From this page on a file that grows by appends gets units of its own.
-const LARGE_PAGES: u64 = 16;
+pub(crate) const LARGE_PAGES: u64 = 16;
 
 impl Iomap for Inode {
     type Error = FsError;

@@ -32,10 +32,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
-use limpid_pmem::{Media, Persist};
+use limpid_pmem::{Durability, Media, Persist};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::anchor::FLOOR_AT;
+use crate::canary::{Step, left_out};
 use crate::error::{FsError, Result};
 use crate::layout::{BLOCK, JOURNAL, LANES, SLOT_BLOCKS, SLOTS};
 use crate::seal;
@@ -69,7 +70,7 @@ impl Header {
         record[8..16].copy_from_slice(&seq.to_le_bytes());
         record[16..24].copy_from_slice(&floor.to_le_bytes());
         record[24..28].copy_from_slice(&len.to_le_bytes());
-        let crc = crc32c::crc32c_append(salt, record);
+        let crc = crc32c::crc32c_append(salt, &record[..covered(len as usize)]);
         record[28..32].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -88,8 +89,13 @@ impl Header {
             return None;
         }
         slot[28..32].fill(0);
-        (crc32c::crc32c_append(salt, &slot[..HEADER + len]) == crc).then_some(header)
+        (crc32c::crc32c_append(salt, &slot[..covered(len)]) == crc).then_some(header)
     }
+}
+
+/// Bytes of a record with `len` bytes of entries that its checksum covers: all.
+fn covered(len: usize) -> usize {
+    if left_out(Step::ChecksumEntries) { HEADER } else { HEADER + len }
 }
 
 /// What a lane's two slots hold; on cache lines of its own, since each thread has its lane.
@@ -159,8 +165,8 @@ pub(crate) struct Journal {
 /// A committed record that is not applied yet. Dropping it without [`Journal::finish`] keeps
 /// the floor below its number for ever, so the next recovery replays it.
 pub(crate) struct Committed<'a> {
-    lane: MutexGuard<'a, Lane>,
-    index: usize,
+    /// The lane and its number; none on a medium that needs no record.
+    lane: Option<(MutexGuard<'a, Lane>, usize)>,
 }
 
 impl Journal {
@@ -178,29 +184,42 @@ impl Journal {
 
     /// Writes a record and makes it durable: the transaction is committed when this returns.
     /// `record` starts with [`HEADER`] bytes of room for the header. One fence.
+    ///
+    /// Nothing is written to a medium of [`Durability::None`]: whatever interrupts the
+    /// transaction ends the pool as well, so nobody will ever look for the record.
     pub fn commit(&self, media: &dyn Media, record: &mut [u8]) -> Result<Committed<'_>> {
         assert!(record.len() <= SLOT_BYTES, "the transaction bounds its record");
         if self.is_stopped() {
             return Err(FsError::Stopped);
         }
+        if media.durability() == Durability::None {
+            return Ok(Committed { lane: None });
+        }
         let (index, mut lane) = self.free_lane(media)?;
         let seq = self.sequence.draw(index);
         let floor = self.sequence.floor().min(seq);
         Header::write(seq, floor, record, self.salt);
-        let slot = lane.next;
-        media.write(slot_at(index, slot), record, Persist::Yes)?;
-        media.fence();
+        let slot = if left_out(Step::KeepSlot) { 0 } else { lane.next };
+        let persist = if left_out(Step::FlushRecord) { Persist::No } else { Persist::Yes };
+        media.write(slot_at(index, slot), record, persist)?;
+        if !left_out(Step::FenceRecord) {
+            media.fence();
+        }
         lane.slots[slot] = (seq, floor);
         lane.next = 1 - slot;
-        Ok(Committed { lane, index })
+        Ok(Committed { lane: Some((lane, index)) })
     }
 
     /// Retires a committed record that has been applied. The caller's stores are on their way
     /// to the medium; this fences them.
     pub fn finish(&self, media: &dyn Media, committed: Committed<'_>) {
-        media.fence();
-        self.sequence.done(committed.index);
-        drop(committed.lane);
+        if !left_out(Step::FenceApplied) {
+            media.fence();
+        }
+        if let Some((lane, index)) = committed.lane {
+            self.sequence.done(index);
+            drop(lane);
+        }
     }
 
     /// A lane whose next slot may be overwritten (see 2 above).

@@ -79,8 +79,17 @@ mod check;
 mod fsck;
 mod repair;
 
+mod canary;
+#[cfg(feature = "control")]
+pub mod control;
+#[cfg(not(feature = "control"))]
+mod control;
 mod error;
 mod thread;
+
+pub use canary::Step;
+#[cfg(feature = "canary")]
+pub use canary::leave_out;
 
 pub use attributes::{Attributes, FileKind, Ino, Kind, NewNode, SetAttributes, Timespec};
 pub use check::{Part, PoolTree, Problem};

@@ -4,9 +4,11 @@ use limpid_dax::{Backing, Extent};
 use smallvec::SmallVec;
 
 use crate::attributes::Timespec;
+use crate::canary::{Step, left_out};
 use crate::error::Result;
 use crate::extent::Run;
 use crate::inode::{Inode, State};
+use crate::iomap::LARGE_PAGES;
 use crate::layout::BLOCK;
 use crate::map::{self, Map};
 use crate::tx::Tx;
@@ -93,6 +95,12 @@ impl<'a> Pieces<'a> {
     /// operation. The file becomes at least `size` bytes long: with the last part, or, if
     /// `stepwise`, each time as far as the parts reach.
     pub fn commit(&mut self, state: &mut State, size: Option<u64>, stepwise: bool) -> Result<()> {
+        if left_out(Step::SizeWithData) {
+            self.inode.update(state, Tx::new(&self.inode.core), |_, meta, _| {
+                meta.size = meta.size.max(size.unwrap_or(0));
+                Ok(())
+            })?;
+        }
         loop {
             let mut tx = Tx::new(&self.inode.core);
             // Bytes written by the caller have to be durable before the commit.
@@ -109,6 +117,9 @@ impl<'a> Pieces<'a> {
                         meta.add_blocks(run.len as i64);
                     }
                     map::edit(tx, meta, map, (run.page, run.end()), &[run])?;
+                    if fresh && run.len == 1 && run.page >= LARGE_PAGES {
+                        tx.warm(run.block + 1);
+                    }
                 }
                 let mut reached = size;
                 if let Some((next, _)) = self.list.get(self.done) {

@@ -3,6 +3,7 @@
 use parking_lot::MutexGuard;
 
 use crate::attributes::{FileKind, Ino, Timespec};
+use crate::canary::{Step, left_out};
 use crate::dir;
 use crate::error::{FsError, Result, What, corrupt};
 use crate::free::{free_light, is_light};
@@ -49,6 +50,10 @@ impl Fs {
         }
         let child = self.child(&parent, &found)?;
         let mut child_state = child.write();
+        if left_out(Step::FreeWithUnlink) && child.kind() == FileKind::File {
+            child_state.map = Some(crate::map::load(&self.core, &child_state.meta)?);
+            child.cut_all(&mut child_state, 0, crate::layout::MAX_PAGES)?;
+        }
         let mut loss = Loss::new(self, &child, &mut child_state)?;
         parent.update(&mut state, Tx::shrinking(&self.core), |tx, meta, _| {
             dir::remove(tx, meta, found.key)?;
@@ -123,7 +128,9 @@ impl<'a> Loss<'a> {
             Fate::Orphan { root, .. } => {
                 meta.nlink = 0;
                 tx.put_inode(&meta);
-                orphans::add(tx, root, meta.ino)?;
+                if !left_out(Step::ListOrphan) {
+                    orphans::add(tx, root, meta.ino)?;
+                }
             }
         }
         Ok(())

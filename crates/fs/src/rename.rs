@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::RwLockWriteGuard;
 
 use crate::attributes::{FileKind, Ino, Timespec};
+use crate::canary::{Step, left_out};
 use crate::dir::{self, Found};
 use crate::error::{FsError, Result, What, corrupt};
 use crate::fs::{Fs, ROOT};
@@ -177,6 +178,10 @@ impl Fs {
         let mut tx = Tx::new(&self.core);
         let second = parents.second;
         dir::remove(&mut tx, &mut parents.metas[0], source.found.key)?;
+        if left_out(Step::RenameAtOnce) {
+            parents.put(&mut tx);
+            std::mem::replace(&mut tx, Tx::new(&self.core)).commit()?;
+        }
         let Found { ino, kind, .. } = source.found;
         dir::put(&mut tx, &mut parents.metas[second], key, to, ino, kind)?;
         let moved = self.moved(&mut tx, parents, source, &lock, second)?;

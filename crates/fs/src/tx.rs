@@ -9,11 +9,13 @@
 //! documentation lists all locks).
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 use limpid_pmem::Persist;
 use smallvec::SmallVec;
 
 use crate::alloc::{Purpose, Want};
+use crate::canary::{Step, left_out};
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::error::{FsError, Result, What, corrupt};
@@ -64,6 +66,8 @@ pub(crate) struct Tx<'a> {
     /// Bytes the changes of bitmaps will need in the record, at most.
     weight: u64,
     committed: bool,
+    /// The part of a block that is still to be asked for; see [`warm`](Tx::warm).
+    warm: Range<u64>,
 }
 
 impl<'a> Tx<'a> {
@@ -90,6 +94,23 @@ impl<'a> Tx<'a> {
             unfenced: false,
             weight: 0,
             committed: false,
+            warm: 0..0,
+        }
+    }
+
+    /// The block will probably be written next. Its cache lines are asked for a quarter at each
+    /// step of the commit: they come while the commit computes, where all at once would make it
+    /// wait for them.
+    pub fn warm(&mut self, block: u64) {
+        self.warm = block * BLOCK..(block + 1) * BLOCK;
+    }
+
+    /// Asks for the next quarter.
+    fn warm_on(&mut self) {
+        let end = self.warm.end.min(self.warm.start + BLOCK / 4);
+        if self.warm.start < end {
+            self.core.media.prefetch(self.warm.start..end);
+            self.warm.start = end;
         }
     }
 
@@ -204,6 +225,7 @@ impl<'a> Tx<'a> {
     pub fn commit(mut self) -> Result<()> {
         self.core.writable()?;
         let changes = self.changes();
+        self.warm_on();
         let mut images = self.lock_images(&changes)?;
         let result = RECORD.with(|record| {
             let mut record = record.take();
@@ -307,7 +329,7 @@ impl<'a> Tx<'a> {
             self.puts.push((geometry.descriptor_at(*group), self.bytes.len(), GRANULE));
             self.bytes.extend_from_slice(descriptor.as_bytes());
         }
-        for block in &self.revoked {
+        for block in self.revoked.iter().filter(|_| !left_out(Step::Revoke)) {
             Entry::Revoke { block: *block }.encode(geometry, record);
         }
         for (at, start, len) in &self.puts {
@@ -315,11 +337,16 @@ impl<'a> Tx<'a> {
             Entry::Granules { at: *at, bytes }.encode(geometry, record);
         }
         for node in self.nodes.iter_mut().filter(|node| node.dirty != 0) {
-            node.seal();
+            if !left_out(Step::SealNode) {
+                node.seal();
+            }
             for (first, count) in runs(node.dirty) {
                 let at = node.block * BLOCK + (first * GRANULE) as u64;
                 let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
                 Entry::Granules { at, bytes }.encode(geometry, record);
+            }
+            if left_out(Step::SealNode) {
+                node.seal();
             }
         }
         if record.len() > SLOT_BYTES { Err(FsError::TooLarge) } else { Ok(()) }
@@ -327,17 +354,32 @@ impl<'a> Tx<'a> {
 
     /// Commits the record and applies the changes in place.
     fn write(
-        &self,
+        &mut self,
         changes: &[Change],
         images: &[(usize, ImageGuard<'a>)],
         record: &mut [u8],
     ) -> Result<()> {
         let media = &*self.core.media;
-        if self.unfenced {
+        if self.unfenced && !left_out(Step::FencePayload) {
             media.fence();
         }
+        if left_out(Step::CommitBeforeApply) {
+            self.apply(changes, images)?;
+        }
+        self.warm_on();
         let committed = self.core.journal.commit(media, record)?;
-        for change in changes {
+        self.warm_on();
+        self.apply(changes, images)?;
+        self.warm_on();
+        self.core.journal.finish(media, committed);
+        Ok(())
+    }
+
+    /// Makes the changes in place; they are on their way to the medium then.
+    fn apply(&self, changes: &[Change], images: &[(usize, ImageGuard<'a>)]) -> Result<()> {
+        let media = &*self.core.media;
+        let persist = if left_out(Step::FlushApplied) { Persist::No } else { Persist::Yes };
+        for change in changes.iter().filter(|_| !left_out(Step::ApplyBits)) {
             let (_, image) = images
                 .iter()
                 .find(|(group, _)| *group == change.group)
@@ -346,17 +388,16 @@ impl<'a> Tx<'a> {
             image.apply(media, at, change.first, change.len)?;
         }
         for (at, start, len) in &self.puts {
-            media.write(*at, &self.bytes[*start..start + len], Persist::Yes)?;
+            media.write(*at, &self.bytes[*start..start + len], persist)?;
         }
         for node in self.nodes.iter().filter(|node| node.dirty != 0) {
             debug_assert!(self.check(node));
             for (first, count) in runs(node.dirty) {
                 let at = node.block * BLOCK + (first * GRANULE) as u64;
                 let bytes = &node.bytes[first * GRANULE..(first + count) * GRANULE];
-                media.write(at, bytes, Persist::Yes)?;
+                media.write(at, bytes, persist)?;
             }
         }
-        self.core.journal.finish(media, committed);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use limpid_dax::{MAX_FILE_SIZE, PageRange, Sink, Source, WriteAt};
 use limpid_pmem::Media;
 
 use crate::error::{Error, Result};
+use crate::inodes::AccessTimes;
 use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::open::OpenOptions;
@@ -41,12 +42,14 @@ pub struct File {
     pub(crate) pool: Arc<Inner>,
     pub(crate) node: Arc<Node>,
     pub(crate) mode: Mode,
+    pub(crate) access_times: AccessTimes,
     position: Mutex<u64>,
 }
 
 impl File {
     pub(crate) fn new(pool: Arc<Inner>, node: Arc<Node>, mode: Mode) -> File {
-        File { pool, node, mode, position: Mutex::new(0) }
+        let access_times = AccessTimes::Relative;
+        File { pool, node, mode, access_times, position: Mutex::new(0) }
     }
 
     /// Opens a file for reading.
@@ -91,7 +94,11 @@ impl File {
     ) -> Result<usize> {
         self.wants_read()?;
         let read = self.node.mapping.read(offset, sink)?;
-        self.node.note_read();
+        match self.access_times {
+            AccessTimes::Relative => self.node.note_read(),
+            AccessTimes::Always => self.node.inode().touch_accessed_always(),
+            AccessTimes::Never => {}
+        }
         Ok(read as usize)
     }
 
@@ -216,7 +223,8 @@ impl File {
 
     /// A second handle of the same open file, with its own position.
     pub fn try_clone(&self) -> Result<File> {
-        Ok(File::new(self.pool.clone(), self.node.clone(), self.mode))
+        let file = File::new(self.pool.clone(), self.node.clone(), self.mode);
+        Ok(File { access_times: self.access_times, ..file })
     }
 
     /// Counters of the DAX layer for this file.

@@ -36,6 +36,7 @@ mod pool;
 mod attributes;
 mod file;
 mod fsck;
+mod inodes;
 mod map;
 mod metadata;
 mod names;
@@ -46,8 +47,11 @@ pub use attributes::{SetAttributes, Timespec, XattrFlags};
 pub use error::{Error, Result};
 pub use file::File;
 pub use fsck::fsck;
+pub use inodes::{AccessTimes, Held, InodeEntry, Inodes, NewInode, Opening};
 pub use limpid_dax::{Fallback, Stats as DaxStats, WriteAt};
-pub use limpid_fs::{Finding, FsError, FsckProgress, FsckReport, Ino, Problem, Statfs};
+pub use limpid_fs::{
+    Finding, FsError, FsckProgress, FsckReport, Ino, Kind as NewKind, Problem, Statfs,
+};
 pub use limpid_mmu::PageSizes;
 pub use limpid_pmem::{Durability, Kind as MediumKind, MediaError, OpenError};
 pub use map::{Map, MapOptions, PageReport};

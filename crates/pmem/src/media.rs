@@ -87,6 +87,11 @@ pub trait Media: Send + Sync {
     /// Copies `len` bytes within the medium; the ranges must not overlap.
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError>;
 
+    /// Hints that the range will be written soon; does nothing else, whatever the range.
+    fn prefetch(&self, range: Range<u64>) {
+        _ = range;
+    }
+
     /// Atomic load of the aligned 8 bytes at `at` (acquire).
     fn load_u64(&self, at: u64) -> Result<u64, MediaError>;
 

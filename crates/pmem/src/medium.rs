@@ -199,6 +199,11 @@ impl Media for Medium {
     }
 
     #[inline]
+    fn prefetch(&self, range: Range<u64>) {
+        self.region.prefetch(range);
+    }
+
+    #[inline]
     fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
         self.region.load_u64(at)
     }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
+use crate::arch;
 use crate::copier::{Copier, Fault, Source};
 use crate::media::{MediaError, Persist};
 
@@ -126,6 +127,17 @@ impl Region {
         // SAFETY: checked by `at` and `at_mut`, and disjoint.
         let stored = unsafe { self.put(target, Source::Bytes(source), len as usize, persist) };
         stored.map_err(|fault| self.error(fault, len, &[from, to]))
+    }
+
+    /// Only where stores go through the caches: round them, the lines would come for nothing.
+    #[inline]
+    pub(crate) fn prefetch(&self, range: Range<u64>) {
+        let len = range.end.saturating_sub(range.start);
+        if let Ok(from) = self.at(range.start, len)
+            && !self.mode.write_through
+        {
+            arch::prefetch_for_write(from, len as usize);
+        }
     }
 
     #[inline]

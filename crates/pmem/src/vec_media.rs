@@ -30,7 +30,8 @@ pub struct VecMedia {
 }
 
 impl VecMedia {
-    /// `len` zero bytes of [`Durability::None`] in units of 4 KiB.
+    /// `len` zero bytes in units of 4 KiB. Memory of the heap plays a persistent medium here:
+    /// its durability is [`Durability::Power`] unless it is told to be another.
     ///
     /// # Panics
     /// If there is no memory, as a `Vec` does.
@@ -48,7 +49,7 @@ impl VecMedia {
         VecMedia {
             region,
             layout,
-            durability: Durability::None,
+            durability: Durability::Power,
             granularity: 4096,
             poison: RwLock::default(),
             poisoned: AtomicBool::new(false),

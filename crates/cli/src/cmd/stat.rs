@@ -1,20 +1,23 @@
-//! `limpid stat`: all that is known of a file.
+//! `limpid stat`: all that is known of a file, or what a mount has done so far.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Args;
 use limpid::{FileKind, Metadata, Pool};
+use limpid_fuse::{MountError, MountState};
 use serde_json::{Value, json};
 
+use super::mount;
 use crate::failure::{At, Result, one_line};
 use crate::output::{self, Output};
 use crate::pool_path::PoolPath;
 use crate::pools::{self, Access};
 
-/// Show the attributes of a file
+/// Show the attributes of a file, or what a mount has done so far
 #[derive(Args)]
 pub struct Stat {
-    /// POOL:/path
+    /// POOL:/path, or the directory of a mounted pool (its metrics are Prometheus text)
     path: OsString,
     /// Show what a symbolic link leads to, not the link
     #[arg(short = 'L', long)]
@@ -26,6 +29,11 @@ pub struct Stat {
 
 impl Stat {
     pub fn run(self) -> Result<()> {
+        if let Some(metrics) = self.metrics()? {
+            let mut output = Output::new();
+            output.bytes(metrics.as_bytes())?;
+            return output.finish();
+        }
         let path = PoolPath::required(&self.path)?;
         let pool = pools::open(&path.pool, Access::Read)?;
         let metadata = if self.follow {
@@ -46,6 +54,18 @@ impl Stat {
             output.fields(&fields(&path, &metadata, target, xattrs))?;
         }
         output.finish()
+    }
+
+    /// The metrics of the mount, if the argument is the directory of one.
+    fn metrics(&self) -> Result<Option<String>> {
+        let dir = Path::new(&self.path);
+        match limpid_fuse::look(dir) {
+            Ok(MountState::Pool { .. }) => limpid_fuse::metrics(dir).at(dir.display()).map(Some),
+            Ok(MountState::Dead { .. }) => {
+                Err(mount::failure(&MountError::Dead { dir: dir.to_owned() }, dir))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn xattrs(&self, pool: &Pool, path: &PoolPath) -> Result<Vec<String>> {

@@ -84,3 +84,6 @@ pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
 pub(crate) fn fence() {
     core::sync::atomic::fence(Ordering::SeqCst);
 }
+
+/// Asks for the cache lines of a range, to be written. Nothing is done here.
+pub(crate) fn prefetch_for_write(_from: *const u8, _len: usize) {}

@@ -6,7 +6,7 @@
 //! label, and the routine returns to its caller with that address. Every routine returns
 //! RDX = 0 when it succeeded.
 
-use core::arch::x86_64::__cpuid_count;
+use core::arch::x86_64::{__cpuid_count, _MM_HINT_ET0, _mm_prefetch};
 use core::arch::{asm, global_asm};
 
 use super::Fault;
@@ -206,6 +206,15 @@ pub(crate) fn fence() {
     // SAFETY: touches no memory of ours; every x86-64 processor has it. As it may not be marked
     // free of memory effects, the compiler moves no access across it either.
     unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+}
+
+/// Asks for the cache lines of a range, to be written. A hint: it never faults.
+#[inline]
+pub(crate) fn prefetch_for_write(from: *const u8, len: usize) {
+    for line in (0..len).step_by(LINE) {
+        // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(from.wrapping_add(line).cast()) };
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,239 @@
+//! Goal: `limpid mount` serves a pool in the background until it is told to stop, tells what is
+//! wrong in one line, and leaves nothing mounted.
+//!
+//! Method: the built command, in a folder of its own, beside ordinary programs' calls. Each mount
+//! goes away with its guard, even if the test fails.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::Sandbox;
+use limpid_fuse::{MountState, look, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A folder of the sandbox in which something may be mounted.
+struct MountPoint {
+    path: PathBuf,
+}
+
+impl MountPoint {
+    fn new(sandbox: &Sandbox, name: &str) -> MountPoint {
+        let path = sandbox.path(name);
+        fs::create_dir(&path).unwrap();
+        MountPoint { path }
+    }
+
+    fn mounted(&self) -> bool {
+        look(&self.path).unwrap() != MountState::Nothing
+    }
+
+    /// The process that serves the mount.
+    fn process(&self) -> Pid {
+        let metrics = limpid_fuse::metrics(&self.path).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("limpid_process_id "));
+        Pid::from_raw(line.unwrap().parse().unwrap()).unwrap()
+    }
+}
+
+impl Drop for MountPoint {
+    fn drop(&mut self) {
+        while look(&self.path).is_ok_and(|state| state != MountState::Nothing) {
+            if unmount(&self.path, true).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether this machine lets the test mount; where it does not, that is said.
+fn can_mount() -> bool {
+    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let possible = device.is_ok() && common::is_root();
+    if !possible {
+        eprintln!("skipped: mounting wants /dev/fuse and root here");
+    }
+    possible
+}
+
+/// Waits until a process has ended.
+fn wait_for_end(pid: Pid) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let flags = rustix::process::PidfdFlags::empty();
+    let Ok(process) = rustix::process::pidfd_open(pid, flags) else { return };
+    let minute = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&minute)).unwrap();
+    assert_eq!(ended, 1, "the process has ended within a minute");
+}
+
+#[test]
+fn a_pool_is_made_mounted_used_and_unmounted() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let dir = MountPoint::new(&sandbox, "dir");
+    sandbox.ok(&["mount", "p", "dir", "--size", "64MiB"]);
+    assert!(dir.mounted());
+    fs::write(dir.path.join("f"), b"through the mount").unwrap();
+    sandbox.fails(&["ls", "p:/"], "in use by process");
+    let metrics = sandbox.ok(&["stat", "dir"]);
+    assert!(metrics.text().contains("limpid_requests_total{operation=\"write\"} 1\n"));
+    sandbox.ok(&["umount", "dir"]);
+    assert!(!dir.mounted());
+    assert_eq!(sandbox.ok(&["cat", "p:/f"]).stdout, b"through the mount");
+    assert!(sandbox.ok(&["info", "p"]).text().contains("closed properly"));
+}
+
+#[test]
+fn a_helper_of_mount_takes_its_options() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    sandbox.ok(&["mkdir", "p:/d"]);
+    let helper = sandbox.path("mount.limpid");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_limpid"), &helper).unwrap();
+    let options = "rw,nosuid,nofail,umask=022,uid=12,gid=34,fsname=the-pool";
+    let mut command = Command::new(helper);
+    command.args(["p", "dir", "-n", "-o", options]).current_dir(sandbox.path(""));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    use std::os::unix::fs::MetadataExt;
+    let shown = fs::metadata(dir.path.join("d")).unwrap();
+    assert_eq!((shown.uid(), shown.gid(), shown.mode() & 0o777), (12, 34, 0o755));
+    assert_eq!(look(&dir.path).unwrap(), MountState::Pool { source: "the-pool".into() });
+    sandbox.ok(&["umount", "dir"]);
+}
+
+#[test]
+fn a_signal_unmounts() {
+    if !can_mount() {
+        return;
+    }
+    for signal in [Signal::TERM, Signal::INT] {
+        let sandbox = Sandbox::with_pool();
+        let dir = MountPoint::new(&sandbox, "dir");
+        sandbox.ok(&["mount", "p", "dir"]);
+        fs::write(dir.path.join("f"), b"x").unwrap();
+        let pid = dir.process();
+        kill_process(pid, signal).unwrap();
+        wait_for_end(pid);
+        assert!(!dir.mounted());
+        assert!(sandbox.ok(&["info", "p"]).text().contains("closed properly"));
+    }
+}
+
+#[test]
+fn the_foreground_stays_until_it_is_unmounted() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    let mut command = sandbox.command(&["mount", "p", "dir", "--foreground"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // Its first line says that the mount is usable.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().contains("is mounted at"));
+    fs::write(dir.path.join("f"), b"x").unwrap();
+    sandbox.ok(&["umount", "dir"]);
+    assert!(lines.next().unwrap().unwrap().contains("is unmounted from"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn after_a_kill_the_next_mount_works_and_has_everything() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    sandbox.ok(&["mount", "p", "dir"]);
+    fs::write(dir.path.join("f"), b"acknowledged").unwrap();
+    let pid = dir.process();
+    kill_process(pid, Signal::KILL).unwrap();
+    wait_for_end(pid);
+    assert!(fs::metadata(dir.path.join("f")).is_err());
+    sandbox.fails(&["mount", "p", "dir"], "limpid umount");
+    sandbox.fails(&["stat", "dir"], "limpid umount");
+    sandbox.ok(&["umount", "dir"]);
+    let again = sandbox.run(&["mount", "p", "dir"]);
+    assert_eq!(again.code, 0);
+    assert!(again.stderr.contains("not closed properly"), "{}", again.stderr);
+    assert_eq!(again.stderr.lines().count(), 1, "{}", again.stderr);
+    assert_eq!(fs::read(dir.path.join("f")).unwrap(), b"acknowledged");
+    sandbox.ok(&["umount", "dir"]);
+}
+
+#[test]
+fn what_cannot_be_mounted_is_told_and_nothing_is_left() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    sandbox.fails(&["mount", "p", "nowhere"], "no such file");
+    sandbox.fails(&["mount", "nopool", "dir"], "no such pool");
+    sandbox.fails(&["mount", "p", "p"], "not a directory");
+    let text = sandbox.write("text", b"no pool at all, but long enough".repeat(1 << 14));
+    sandbox.fails(&["mount", text.to_str().unwrap(), "dir"], "not a pool");
+    sandbox.fails(&["mount", "p", "dir", "-o", "nosuch"], "unknown mount option");
+    sandbox.fails(&["mount", "p", "dir", "-o", "umask=9"], "umask=9");
+    sandbox.fails(&["mount", "new", "dir", "--size", "1"], "a pool needs at least");
+    assert!(!sandbox.path("new").exists());
+    sandbox.fails(&["umount", "dir"], "no pool is mounted there");
+    fs::write(dir.path.join("hidden"), b"").unwrap();
+    sandbox.fails(&["mount", "p", "dir"], "not empty");
+    sandbox.fails(&["mount", "new", "dir", "--size", "16MiB"], "not empty");
+    assert!(!sandbox.path("new").exists());
+    fs::remove_file(dir.path.join("hidden")).unwrap();
+    assert!(!dir.mounted());
+
+    sandbox.ok(&["mount", "p", "dir"]);
+    sandbox.fails(&["mount", "p", "dir"], "mounted there already");
+    let other = MountPoint::new(&sandbox, "other");
+    sandbox.fails(&["mount", "p", "other"], "in use by process");
+    assert!(!other.mounted());
+    let open = fs::File::create(dir.path.join("f")).unwrap();
+    sandbox.fails(&["umount", "dir"], "in use");
+    assert!(dir.mounted());
+    drop(open);
+    sandbox.ok(&["umount", "dir"]);
+}
+
+#[test]
+fn without_privileges_the_reason_is_told() {
+    if !can_mount() || !Path::new("/usr/bin/setpriv").exists() {
+        eprintln!("skipped: setpriv gives privileges up");
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    for path in [sandbox.path(""), sandbox.path("p"), dir.path.clone()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let program = sandbox.path("limpid");
+    fs::copy(env!("CARGO_BIN_EXE_limpid"), &program).unwrap();
+    let run = || {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command.args(["mount", "p", "dir"]).current_dir(sandbox.path("")).output().unwrap()
+    };
+    // Until it runs its own program, a process that another test starts at this moment has the
+    // copy open for writing.
+    let busy = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("file busy");
+    let output = std::iter::repeat_with(run).find(|output| !busy(output)).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() {
+        assert!(dir.mounted(), "fusermount3 is there, and it did mount");
+        return;
+    }
+    assert!(stderr.contains("not permitted to mount"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(!dir.mounted());
+}

@@ -1,0 +1,180 @@
+//! Requests about the bytes of files.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use fuser::Errno;
+use limpid::SetAttributes;
+use rustix::fs::{FallocateFlags, OFlags};
+
+use crate::handles::Handle;
+use crate::names::{opening, without_privileges};
+use crate::server::{MAX_TRANSFER, Served, Server, errno};
+
+/// Bytes copied by one request of copy_file_range at most; the caller goes on with the rest.
+const MAX_COPY: u64 = 16 << 20;
+
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+
+thread_local! {
+    /// Where the bytes of a read lie between the pool and the kernel.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` with a buffer of `len` bytes that this thread keeps.
+fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        work(&mut buffer[..len])
+    })
+}
+
+impl Server {
+    fn handle(&self, number: u64) -> Served<Arc<Handle>> {
+        self.handles.get(number).ok_or(Errno::EBADF)
+    }
+
+    /// Opens a file; the number of the open file.
+    pub fn open(&self, caller: u32, ino: u64, flags: i32) -> Served<u64> {
+        let mut opening = opening(flags);
+        let truncate = OFlags::from_bits_retain(flags as u32).contains(OFlags::TRUNC);
+        // The kernel fills pages that are written in part by reading them first, and checks
+        // itself what the program may do.
+        opening.read = true;
+        opening.write |= truncate;
+        let file = self.inodes.open(ino, opening).map_err(errno)?;
+        if truncate {
+            file.set_len(0).map_err(errno)?;
+            self.take_privileges(ino, Some(caller))?;
+        }
+        Ok(self.handles.add(Handle { file, ino }))
+    }
+
+    /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
+    pub fn read(&self, number: u64, offset: u64, size: u32, reply: impl FnOnce(Served<&[u8]>)) {
+        let handle = match self.handle(number) {
+            Ok(handle) => handle,
+            Err(error) => return reply(Err(error)),
+        };
+        with_buffer(size as usize, |buffer| match handle.file.read_at(buffer, offset) {
+            Ok(len) => {
+                self.metrics.read(len);
+                reply(Ok(&buffer[..len]));
+            }
+            Err(error) => reply(Err(errno(error))),
+        });
+    }
+
+    /// Writes; `unprivileged` is the caller if it has not the right to keep the privileges that
+    /// running the file gives.
+    pub fn write(
+        &self,
+        number: u64,
+        offset: u64,
+        data: &[u8],
+        flags: i32,
+        unprivileged: Option<u32>,
+    ) -> Served<usize> {
+        let handle = self.handle(number)?;
+        let written = handle.file.write_at(data, offset).map_err(errno)?;
+        self.metrics.written(written);
+        self.take_privileges(handle.ino, unprivileged)?;
+        let flags = OFlags::from_bits_retain(flags as u32);
+        if self.options.sync || flags.contains(OFlags::SYNC) {
+            handle.file.sync_all().map_err(errno)?;
+        } else if flags.contains(OFlags::DSYNC) {
+            handle.file.sync_data().map_err(errno)?;
+        }
+        Ok(written)
+    }
+
+    /// A file whose bytes change loses what running it would give: capabilities always, the
+    /// set-user-id and set-group-id bits if the caller is not root.
+    fn take_privileges(&self, ino: u64, caller: Option<u32>) -> Served<()> {
+        self.remove_capabilities(ino)?;
+        if caller.is_none_or(|caller| caller == 0) {
+            return Ok(());
+        }
+        let metadata = self.inodes.metadata(ino).map_err(errno)?;
+        if let Some(mode) = without_privileges(&metadata) {
+            let set = SetAttributes { mode: Some(mode), ..SetAttributes::default() };
+            self.inodes.set_attributes(ino, &set).map_err(errno)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file durable.
+    pub fn sync(&self, number: u64, data_only: bool) -> Served<()> {
+        let handle = self.handle(number)?;
+        let synced = if data_only { handle.file.sync_data() } else { handle.file.sync_all() };
+        synced.map_err(errno)
+    }
+
+    /// fallocate(2) with the modes the kernel passes on.
+    pub fn allocate(&self, number: u64, offset: u64, len: u64, mode: i32) -> Served<()> {
+        let file = &self.handle(number)?.file;
+        let mode = FallocateFlags::from_bits_retain(mode as u32);
+        let keep_size = mode.contains(FallocateFlags::KEEP_SIZE);
+        let what = mode.difference(FallocateFlags::KEEP_SIZE);
+        let done = if what.is_empty() {
+            match keep_size {
+                true => file.allocate_keep_size(offset, len),
+                false => file.allocate(offset, len),
+            }
+        } else if what == FallocateFlags::PUNCH_HOLE {
+            file.punch_hole(offset, len)
+        } else if what == FallocateFlags::ZERO_RANGE {
+            file.zero_range(offset, len, keep_size)
+        } else if what == FallocateFlags::COLLAPSE_RANGE {
+            file.collapse_range(offset, len)
+        } else if what == FallocateFlags::INSERT_RANGE {
+            file.insert_range(offset, len)
+        } else {
+            return Err(Errno::EOPNOTSUPP);
+        };
+        done.map_err(errno)
+    }
+
+    /// lseek(2) for data and holes.
+    pub fn seek(&self, number: u64, offset: i64, whence: i32) -> Served<i64> {
+        let file = &self.handle(number)?.file;
+        let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        let found = match whence {
+            SEEK_DATA => file.seek_data(offset),
+            SEEK_HOLE => file.seek_hole(offset),
+            _ => return Err(Errno::EINVAL),
+        };
+        let found = found.map_err(errno)?.ok_or(Errno::ENXIO)?;
+        i64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+    }
+
+    /// Copies bytes from one open file to another; the number of bytes copied.
+    pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Served<usize> {
+        let (source, target) = (self.handle(from.0)?, self.handle(to.0)?);
+        let len = len.min(MAX_COPY);
+        let mut copied = 0;
+        while copied < len {
+            let part = (len - copied).min(u64::from(MAX_TRANSFER)) as usize;
+            let written = with_buffer(part, |buffer| {
+                let read = source.file.read_at(buffer, from.1 + copied)?;
+                match read {
+                    0 => Ok(0),
+                    read => target.file.write_at(&buffer[..read], to.1 + copied),
+                }
+            });
+            match written {
+                Ok(0) => break,
+                Ok(written) => copied += written as u64,
+                Err(error) if copied == 0 => return Err(errno(error)),
+                Err(_) => break,
+            }
+        }
+        if copied > 0 {
+            self.take_privileges(target.ino, None)?;
+        }
+        Ok(copied as usize)
+    }
+}

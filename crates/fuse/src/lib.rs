@@ -1,0 +1,45 @@
+//! The mount: a pool as a directory, for every program.
+//!
+//! [`mount`] serves an open [`limpid::Pool`] at a directory through FUSE. The program that
+//! mounted it may go on using the pool through the library; what it changes there is seen through
+//! the mount (see `docs/mount.md` for what exactly is promised).
+//!
+//! Principles:
+//!
+//! 1. The kernel's page cache is one more cache of a file's bytes. A change that does not come
+//!    through the mount keeps the cache out of its range while it is made (`coherence.rs`).
+//! 2. No notification is sent to the kernel while a lock is held that serving a request wants:
+//!    the kernel waits with it for requests under way.
+//! 3. An inode the kernel knows is not freed before the kernel forgets it (`known.rs`).
+//!
+//! ```no_run
+//! use limpid_fuse::{MountOptions, mount};
+//! let pool = limpid::Pool::open("pool.limpid")?;
+//! let mount = mount(pool, "/mnt/pool".as_ref(), MountOptions::default())?;
+//! mount.wait()?; // until somebody unmounts it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod attr;
+mod error;
+mod metrics;
+mod options;
+
+mod handles;
+mod known;
+
+mod data;
+mod names;
+mod server;
+mod xattr;
+
+mod session;
+mod unmount;
+
+pub use error::MountError;
+pub use limpid::AccessTimes;
+pub use metrics::METRICS_XATTR;
+pub use options::MountOptions;
+pub use session::{Mount, check_mount_point, mount};
+pub use unmount::{MountState, look, metrics, unmount};

@@ -1,0 +1,232 @@
+//! Requests about names and attributes.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus, Request};
+use limpid::{FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes};
+use rustix::fs::FileType;
+
+use crate::attr::{file_attr, file_type};
+use crate::handles::Handle;
+use crate::server::{Served, Server, errno, generation};
+
+pub(crate) const SET_UID: u32 = 0o4000;
+pub(crate) const SET_GID: u32 = 0o2000;
+const GROUP_EXEC: u32 = 0o010;
+
+/// Cookies of the two names that are not in the tree; the tree's begin at 256.
+const DOT: u64 = 1;
+const DOT_DOT: u64 = 2;
+
+/// Where a listing goes: names alone, or with the attributes of what they stand for.
+pub(crate) enum Listing<'a> {
+    Names(&'a mut ReplyDirectory),
+    Attributes(&'a mut ReplyDirectoryPlus),
+}
+
+impl Server {
+    /// Creates an inode that is not opened.
+    pub fn create(
+        &self,
+        req: &Request,
+        dir: u64,
+        name: &[u8],
+        kind: NewKind<'_>,
+        mode: u32,
+    ) -> Served<Metadata> {
+        let new = self.new_inode(req, dir, kind, mode)?;
+        let file = self.inodes.create(dir, name, new, Opening::READ).map_err(errno)?;
+        file.metadata().map_err(errno)
+    }
+
+    /// Creates a regular file and opens it; its attributes and the number of the open file.
+    pub fn create_open(
+        &self,
+        req: &Request,
+        dir: u64,
+        name: &[u8],
+        mode: u32,
+        flags: i32,
+    ) -> Served<(Metadata, u64)> {
+        let opening = opening(flags);
+        let new = self.new_inode(req, dir, NewKind::File, mode)?;
+        let file = self.inodes.create(dir, name, new, opening).map_err(errno)?;
+        let metadata = file.metadata().map_err(errno)?;
+        let handle = Handle { file, ino: metadata.ino };
+        Ok((metadata, self.handles.add(handle)))
+    }
+
+    /// Creates a node of the type that the mode tells.
+    pub fn make_node(
+        &self,
+        req: &Request,
+        dir: u64,
+        name: &[u8],
+        mode: u32,
+        rdev: u32,
+    ) -> Served<Metadata> {
+        let kind = match FileType::from_raw_mode(mode) {
+            FileType::RegularFile => NewKind::File,
+            FileType::Fifo => NewKind::Fifo,
+            FileType::Socket => NewKind::Socket,
+            FileType::CharacterDevice => NewKind::CharDevice(rdev.into()),
+            FileType::BlockDevice => NewKind::BlockDevice(rdev.into()),
+            _ => return Err(Errno::EINVAL),
+        };
+        self.create(req, dir, name, kind, mode)
+    }
+
+    /// A new inode belongs to the caller; in a directory with the set-group-id bit to the
+    /// directory's group, and a new directory there gets the bit as well.
+    fn new_inode<'a>(
+        &self,
+        req: &Request,
+        dir: u64,
+        kind: NewKind<'a>,
+        mode: u32,
+    ) -> Served<NewInode<'a>> {
+        let mut new = NewInode { kind, mode: mode & 0o7777, uid: req.uid(), gid: req.gid() };
+        let parent = self.inodes.metadata(dir).map_err(errno)?;
+        if parent.mode & SET_GID != 0 {
+            new.gid = parent.gid;
+            if kind == NewKind::Directory {
+                new.mode |= SET_GID;
+            }
+        }
+        Ok(new)
+    }
+
+    /// An inode that lost its last name lives until the kernel forgets it.
+    pub fn keep_gone(&self, gone: limpid::Result<Option<Held>>) -> Served<()> {
+        if let Some(held) = gone.map_err(errno)? {
+            self.known.hold(held);
+        }
+        Ok(())
+    }
+
+    /// Renames. Of the flags of renameat2(2) the kernel may send, whiteouts are refused.
+    pub fn rename(&self, from: (u64, &[u8]), to: (u64, &[u8]), flags: u32) -> Served<()> {
+        let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        self.keep_gone(self.inodes.rename(from, to, flags))
+    }
+
+    /// Changes attributes and the size. Who changes the owner, or without being root the size,
+    /// takes the privileges that running the file would give.
+    pub fn set_attributes(
+        &self,
+        caller: u32,
+        ino: u64,
+        mut set: SetAttributes,
+        size: Option<u64>,
+    ) -> Served<Metadata> {
+        if let Some(size) = size {
+            let file = self.inodes.open(ino, Opening::WRITE).map_err(errno)?;
+            file.set_len(size).map_err(errno)?;
+        }
+        let owner = set.uid.is_some() || set.gid.is_some();
+        if set.mode.is_none() && (owner || (size.is_some() && caller != 0)) {
+            let metadata = self.inodes.metadata(ino).map_err(errno)?;
+            set.mode = without_privileges(&metadata);
+        }
+        if owner || size.is_some() {
+            self.remove_capabilities(ino)?;
+        }
+        if set != SetAttributes::default() {
+            self.inodes.set_attributes(ino, &set).map_err(errno)?;
+        }
+        self.inodes.metadata(ino).map_err(errno)
+    }
+
+    /// Lists a directory behind the entry with the cookie `offset`.
+    pub fn list(&self, dir: u64, offset: u64, into: &mut Listing<'_>) -> Served<()> {
+        for (cookie, name) in [(DOT, "."), (DOT_DOT, "..")] {
+            if offset >= cookie {
+                continue;
+            }
+            let ino = match cookie {
+                DOT => dir,
+                _ => self.inodes.parent(dir).map_err(errno)?,
+            };
+            if self.add_entry(into, ino, cookie, FileKind::Directory, name.as_bytes())? {
+                return Ok(());
+            }
+        }
+        let from = if offset <= DOT_DOT { 0 } else { offset };
+        let mut failed = None;
+        let listed = self.inodes.read_dir(dir, from, &mut |entry| match self.add_entry(
+            into,
+            entry.ino.0,
+            entry.cookie,
+            entry.kind,
+            entry.name,
+        ) {
+            Ok(full) => !full,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        });
+        listed.map_err(errno)?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Adds an entry to a listing; true if there was no room left for it.
+    fn add_entry(
+        &self,
+        into: &mut Listing<'_>,
+        ino: u64,
+        cookie: u64,
+        kind: FileKind,
+        name: &[u8],
+    ) -> Served<bool> {
+        let name_os = OsStr::from_bytes(name);
+        match into {
+            Listing::Names(reply) => Ok(reply.add(INodeNo(ino), cookie, file_type(kind), name_os)),
+            Listing::Attributes(reply) => {
+                let metadata = match self.inodes.metadata(ino) {
+                    Ok(metadata) => metadata,
+                    // The name went away meanwhile.
+                    Err(error) if error.errno() == Errno::ENOENT.code() => return Ok(false),
+                    Err(error) => return Err(errno(error)),
+                };
+                let attr = file_attr(&metadata, &self.options);
+                let generation = generation(&metadata);
+                // The kernel learns of all but the two names of the directories themselves.
+                let learns = name != b"." && name != b"..";
+                if learns {
+                    self.known.add(ino);
+                }
+                let full = reply.add(INodeNo(ino), cookie, name_os, &self.ttl, &attr, generation);
+                if full && learns {
+                    self.known.forget(ino, 1);
+                }
+                Ok(full)
+            }
+        }
+    }
+}
+
+/// What an open(2)'s flags allow.
+pub(crate) fn opening(flags: i32) -> Opening {
+    use rustix::fs::OFlags;
+    let flags = OFlags::from_bits_retain(flags as u32);
+    match flags & OFlags::RWMODE {
+        OFlags::WRONLY => Opening::WRITE,
+        OFlags::RDWR => Opening::BOTH,
+        _ => Opening::READ,
+    }
+}
+
+/// The mode without set-user-id, and without set-group-id where it stands for the group of a
+/// program; `None` if the file has neither.
+pub(crate) fn without_privileges(metadata: &Metadata) -> Option<u32> {
+    if metadata.kind == FileKind::Directory {
+        return None;
+    }
+    let mut mode = metadata.mode & !SET_UID;
+    if mode & GROUP_EXEC != 0 {
+        mode &= !SET_GID;
+    }
+    (mode != metadata.mode).then_some(mode)
+}

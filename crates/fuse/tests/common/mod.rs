@@ -1,0 +1,57 @@
+//! What the tests share: a pool in memory, mounted in a folder of its own.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::path::PathBuf;
+
+use limpid::Pool;
+use limpid_fuse::{Mount, MountError, MountOptions, mount};
+use tempfile::TempDir;
+
+/// A mounted pool. It goes away with this, even if a test fails.
+pub struct Mounted {
+    pub pool: Pool,
+    mount: Option<Mount>,
+    folder: Option<TempDir>,
+}
+
+impl Mounted {
+    /// A new pool of 256 MiB, mounted; `None` where the system cannot mount, which is said.
+    pub fn new(options: MountOptions) -> Option<Mounted> {
+        let pool = Pool::memory(256 << 20).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        match mount(pool.clone(), folder.path(), options) {
+            Ok(mount) => Some(Mounted { pool, mount: Some(mount), folder: Some(folder) }),
+            Err(error @ (MountError::NoFuse(_) | MountError::NotPermitted(_))) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A path in the mount.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.as_ref().expect("mounted").path().join(name)
+    }
+
+    /// Unmounts; what is left of the pool has to be in order.
+    pub fn finish(mut self) {
+        let mount = self.mount.take().expect("mounted once");
+        if let Err((_, error)) = mount.unmount() {
+            panic!("{error}");
+        }
+        assert_eq!(self.pool.check().unwrap(), Vec::<String>::new());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(self.mount.take());
+        if let Some(folder) = self.folder.take() {
+            // The folder is empty once the mount is gone; were it not, nothing in it may be lost.
+            let path = folder.keep();
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Files by the number of their inode: what a mount serves the kernel with, which names a file by
+//! its number, or by a directory's number and a name.
+
+use std::sync::Arc;
+
+use limpid_fs::{Fs, FsError, Ino, Inode, NewNode, RenameFlags, SetAttributes, XattrFlags};
+
+use crate::error::Result;
+use crate::file::{File, Mode};
+use crate::metadata::Metadata;
+use crate::node::Node;
+use crate::pool::Pool;
+
+/// The files of a pool by number. Names are bytes without slashes; symbolic links are not followed.
+///
+/// ```
+/// use limpid::{NewInode, NewKind, Opening, Pool};
+/// let pool = Pool::memory(16 << 20)?;
+/// let inodes = pool.inodes();
+/// let new = NewInode { kind: NewKind::File, mode: 0o600, uid: 0, gid: 0 };
+/// let made = inodes.create(inodes.root(), b"name", new, Opening::WRITE)?;
+/// made.write_at(b"bytes", 0)?;
+/// let found = inodes.lookup(inodes.root(), b"name")?;
+/// let mut bytes = [0; 5];
+/// inodes.open(found.ino, Opening::READ)?.read_at(&mut bytes, 0)?;
+/// assert_eq!(&bytes, b"bytes");
+/// # Ok::<(), limpid::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Inodes {
+    pool: Pool,
+    access_times: AccessTimes,
+}
+
+/// When reading changes the time of last access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessTimes {
+    /// If it is not newer than the last change, or older than a day.
+    #[default]
+    Relative,
+    /// Each time.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What an inode is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Reading is allowed.
+    pub read: bool,
+    /// Changing the bytes is allowed.
+    pub write: bool,
+}
+
+impl Opening {
+    /// For reading.
+    pub const READ: Opening = Opening { read: true, write: false };
+    /// For changes.
+    pub const WRITE: Opening = Opening { read: false, write: true };
+    /// For both.
+    pub const BOTH: Opening = Opening { read: true, write: true };
+}
+
+/// A new inode: what it is and whose.
+pub type NewInode<'a> = NewNode<'a>;
+
+/// One name in a directory.
+pub type InodeEntry<'a> = limpid_fs::DirEntry<'a>;
+
+/// An inode without names that lives as long as this does.
+pub struct Held {
+    fs: Arc<Fs>,
+    inode: Option<Arc<Inode>>,
+}
+
+impl Held {
+    /// Number of the inode.
+    pub fn ino(&self) -> u64 {
+        self.inode.as_ref().expect("released only when dropped").ino().0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(inode) = self.inode.take() {
+            // An error leaves the inode to the next opening of the pool, which ends what is left.
+            let _ = self.fs.release(inode);
+        }
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.ino()).finish()
+    }
+}
+
+impl Pool {
+    /// The files of the pool by number.
+    pub fn inodes(&self) -> Inodes {
+        Inodes { pool: self.clone(), access_times: AccessTimes::Relative }
+    }
+}
+
+impl Inodes {
+    /// The same files, with another policy for the times of last access.
+    pub fn with_access_times(self, access_times: AccessTimes) -> Inodes {
+        Inodes { access_times, ..self }
+    }
+
+    fn note_read(&self, ino: u64) -> Result<()> {
+        match self.access_times {
+            AccessTimes::Relative => self.fs().peek(Ino(ino))?.touch_accessed(),
+            AccessTimes::Always => self.fs().peek(Ino(ino))?.touch_accessed_always(),
+            AccessTimes::Never => {}
+        }
+        Ok(())
+    }
+
+    fn fs(&self) -> &Arc<Fs> {
+        &self.pool.inner.fs
+    }
+
+    fn node(&self, ino: u64) -> Result<Arc<Node>> {
+        Ok(self.pool.inner.nodes.open(Ino(ino))?)
+    }
+
+    /// Number of the root directory.
+    pub fn root(&self) -> u64 {
+        self.fs().root().0
+    }
+
+    /// Attributes.
+    pub fn metadata(&self, ino: u64) -> Result<Metadata> {
+        Ok(Metadata::from(self.fs().attributes(Ino(ino))?))
+    }
+
+    /// The attributes of what a name stands for.
+    pub fn lookup(&self, dir: u64, name: &[u8]) -> Result<Metadata> {
+        loop {
+            let (ino, _) = self.fs().lookup(Ino(dir), name)?;
+            match self.fs().attributes(ino) {
+                Ok(attributes) => return Ok(Metadata::from(attributes)),
+                // The name went away in between; it may stand for another inode now.
+                Err(FsError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The directory that holds a directory; the root is its own parent.
+    pub fn parent(&self, dir: u64) -> Result<u64> {
+        Ok(self.fs().parent(Ino(dir))?.0)
+    }
+
+    /// Opens an inode. Of a directory or special file the handle gives the attributes only.
+    pub fn open(&self, ino: u64, opening: Opening) -> Result<File> {
+        let node = self.node(ino)?;
+        Ok(self.file(node, opening))
+    }
+
+    fn file(&self, node: Arc<Node>, opening: Opening) -> File {
+        let mode = Mode { read: opening.read, write: opening.write, append: false };
+        let mut file = File::new(self.pool.inner.clone(), node, mode);
+        file.access_times = self.access_times;
+        file
+    }
+
+    /// Creates an inode with a name, and opens it.
+    pub fn create(
+        &self,
+        dir: u64,
+        name: &[u8],
+        new: NewInode<'_>,
+        opening: Opening,
+    ) -> Result<File> {
+        let inode = self.fs().create(Ino(dir), name, new)?;
+        let node = self.pool.inner.nodes.adopt(inode);
+        Ok(self.file(node, opening))
+    }
+
+    /// Removes a name that is not a directory's. If it was the last one, the inode lives as long
+    /// as what is returned, and as long as it is open.
+    pub fn unlink(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
+        let child = self.hold(dir, name)?;
+        let report = self.fs().unlink(Ino(dir), name)?;
+        Ok(child.filter(|held| held.ino() == report.ino.0 && report.nlink == 0))
+    }
+
+    /// Removes an empty directory; as [`unlink`](Inodes::unlink).
+    pub fn rmdir(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
+        let child = self.hold(dir, name)?;
+        self.fs().rmdir(Ino(dir), name)?;
+        Ok(child)
+    }
+
+    /// Renames; what the new name stood for is replaced, and returned as by
+    /// [`unlink`](Inodes::unlink) if that was its last name.
+    pub fn rename(
+        &self,
+        (from, name): (u64, &[u8]),
+        (to, new_name): (u64, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<Option<Held>> {
+        let target = self.hold(to, new_name)?;
+        self.fs().rename(Ino(from), name, Ino(to), new_name, flags)?;
+        let gone = |held: &Held| {
+            let inode = held.inode.as_ref().expect("released only when dropped");
+            inode.attributes().nlink == 0
+        };
+        Ok(target.filter(gone))
+    }
+
+    /// Keeps the inode a name stands for, before it loses that name.
+    fn hold(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
+        match self.fs().open_child(Ino(dir), name) {
+            Ok(inode) => Ok(Some(Held { fs: self.fs().clone(), inode: Some(inode) })),
+            Err(FsError::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives an inode, which is not a directory, another name; returns its attributes.
+    pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Metadata> {
+        self.fs().link(Ino(ino), Ino(dir), name)?;
+        self.metadata(ino)
+    }
+
+    /// Where a symbolic link leads.
+    pub fn read_link(&self, ino: u64) -> Result<Vec<u8>> {
+        let target = self.fs().read_link(Ino(ino))?;
+        self.note_read(ino)?;
+        Ok(target)
+    }
+
+    /// Calls `each` for the entries of a directory behind the one with this cookie (0 for all),
+    /// without `.` and `..`, until it returns false. Cookies stay true while names come and go.
+    pub fn read_dir(
+        &self,
+        dir: u64,
+        cookie: u64,
+        each: &mut dyn FnMut(InodeEntry<'_>) -> bool,
+    ) -> Result<()> {
+        self.fs().read_dir(Ino(dir), cookie, each)?;
+        self.note_read(dir)
+    }
+
+    /// Changes attributes.
+    pub fn set_attributes(&self, ino: u64, set: &SetAttributes) -> Result<()> {
+        let node = self.node(ino)?;
+        Ok(self.fs().set_attributes(node.inode(), set)?)
+    }
+
+    /// The value of an extended attribute.
+    pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
+        let inode = self.fs().peek(Ino(ino))?;
+        Ok(self.fs().get_xattr(&inode, name)?)
+    }
+
+    /// Sets an extended attribute (values up to 64 KiB).
+    pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
+        let node = self.node(ino)?;
+        Ok(self.fs().set_xattr(node.inode(), name, value, flags)?)
+    }
+
+    /// The names of all extended attributes.
+    pub fn list_xattrs(&self, ino: u64) -> Result<Vec<Vec<u8>>> {
+        let inode = self.fs().peek(Ino(ino))?;
+        Ok(self.fs().list_xattrs(&inode)?)
+    }
+
+    /// Removes an extended attribute.
+    pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<()> {
+        let node = self.node(ino)?;
+        Ok(self.fs().remove_xattr(node.inode(), name)?)
+    }
+}
