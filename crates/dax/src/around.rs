@@ -10,34 +10,36 @@ use alloc::vec::Vec;
 
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
-use crate::fault::{Shown, entry_for};
+use crate::fault::{Request, entry_for};
 use crate::iomap::{Backing, Extent, Intent, Iomap};
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping};
 use crate::maps::Vma;
+use crate::resolve::Shown;
 use crate::seam::Mutex as _;
 use crate::units::{Order, PAGE_SHIFT, PageIndex, PageRange};
 
 impl<C: Config> Mapping<C> {
-    /// The owned entry and those behind it that show the same run of storage, or of zeroes. All
-    /// are of one order and contiguous. Nothing is allocated for neighbours. Wants `locked` and
-    /// lock 2 held; leaves the locks of the returned entries held.
+    /// The owned entry and those behind it that show the same run of storage, or of zeroes. All are
+    /// of one order and contiguous. Nothing is allocated or copied for neighbours. Wants `locked`
+    /// and lock 2 held; leaves the locks of the returned entries held.
     pub(crate) fn lock_around(
         &self,
-        vma: &Vma,
+        request: &Request<'_>,
         locked: Locked,
         shown: Shown,
         end: PageIndex,
     ) -> Vec<Locked> {
         let mut run = Vec::from([locked]);
+        let writable = request.writable;
         let order = locked.order();
-        let window = self.window(vma, &locked, end);
+        let window = self.window(request.vma, &locked, end);
         if window.is_empty() {
             cover(Branch::AroundNothing);
             return run;
         }
         let limit = match self.iomap.begin(window, Intent::Read) {
-            Ok(extent) => self.same_run(&extent, window.start, &locked, shown),
+            Ok(extent) => same_run(&extent, window.start, &locked, shown, writable),
             Err(_) => {
                 cover(Branch::AroundHintFails);
                 return run;
@@ -62,7 +64,7 @@ impl<C: Config> Mapping<C> {
             }
         });
         if run.len() > 1 && !left_out(Step::AskAgainAround) {
-            self.keep_true(&mut run, shown);
+            self.keep_true(&mut run, shown, writable);
         }
         run
     }
@@ -79,26 +81,13 @@ impl<C: Config> Mapping<C> {
         window
     }
 
-    /// The page up to which `extent`, which begins at `at`, goes on with what the first entry
-    /// shows.
-    fn same_run(&self, extent: &Extent, at: PageIndex, first: &Locked, shown: Shown) -> PageIndex {
-        let same = match (shown, extent.backing) {
-            (Shown::Zero, Backing::Hole | Backing::Unwritten) => true,
-            (Shown::Storage { device }, Backing::Mapped) => {
-                extent.device == device + (at.offset() - first.start.offset())
-            }
-            _ => false,
-        };
-        if same && extent.pages.start == at { extent.pages.end } else { at }
-    }
-
     /// Asks again, now that all entries are owned, and gives back those for which the answer is
     /// another one.
-    fn keep_true(&self, run: &mut Vec<Locked>, shown: Shown) {
+    fn keep_true(&self, run: &mut Vec<Locked>, shown: Shown, writable: bool) {
         let first = run[0];
         let rest = PageRange { start: run[1].start, end: run[run.len() - 1].pages().end };
         let limit = match self.iomap.begin(rest, Intent::Read) {
-            Ok(extent) => self.same_run(&extent, rest.start, &first, shown),
+            Ok(extent) => same_run(&extent, rest.start, &first, shown, writable),
             Err(_) => {
                 cover(Branch::AroundAnswerFails);
                 rest.start
@@ -111,4 +100,26 @@ impl<C: Config> Mapping<C> {
             }
         }
     }
+}
+
+/// The page up to which `extent`, which begins at `at`, goes on with what the first entry shows.
+/// Shared blocks do only where they are not installed writable (I3).
+fn same_run(
+    extent: &Extent,
+    at: PageIndex,
+    first: &Locked,
+    shown: Shown,
+    writable: bool,
+) -> PageIndex {
+    let follows = |device| extent.device == device + (at.offset() - first.start.offset());
+    let same = match (shown, extent.backing) {
+        (Shown::Zero, Backing::Hole | Backing::Unwritten) => true,
+        (Shown::Storage { device }, Backing::Mapped) => follows(device),
+        (Shown::Storage { device }, Backing::Shared) => {
+            cover(Branch::AroundShared);
+            follows(device) && (!writable || left_out(Step::SharedReadOnlyAround))
+        }
+        _ => false,
+    };
+    if same && extent.pages.start == at { extent.pages.end } else { at }
 }

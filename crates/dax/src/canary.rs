@@ -77,6 +77,26 @@ pub enum Step {
     WriteBackBeforeMove,
     /// Asking the block map again once the neighbours are owned (fault-around).
     AskAgainAround,
+    /// Unmapping shared blocks that a write has copied (E1).
+    UnmapCopied,
+    /// Keeping faults out while a write publishes its copies.
+    CopyHoldsLock2,
+    /// Copying what lies around the written bytes of a shared block (E7).
+    CopyEdges,
+    /// Copying the contents of a shared block for a store, not zeroing (E6).
+    CopyContents,
+    /// Copying a shared block before it is stored to.
+    CopyShared,
+    /// Unmapping a shared block before its copy is published.
+    UnmapBeforeCopy,
+    /// Installing shared neighbours read-only (fault-around).
+    SharedReadOnlyAround,
+    /// Writing DIRTY entries back and removing them before their blocks are shared (B9).
+    CleanBeforeShare,
+    /// Unmapping the source before its blocks are shared.
+    UnmapBeforeShare,
+    /// Taking the locks of two files in one order.
+    ShareLockOrder,
 }
 
 #[cfg(feature = "canary")]

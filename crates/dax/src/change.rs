@@ -10,6 +10,7 @@ use core::ops::Range;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
+use crate::copy::Lock2;
 use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
@@ -18,10 +19,10 @@ use crate::iomap::Iomap;
 use crate::mapping::{Config, Lock, Mapping};
 use crate::seam::{Mutex as _, RwLock};
 use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
-use crate::wait::Key;
+use crate::wait::{Key, Ticket};
 
 type ExclusiveGuard<'a, C> = <Lock<C, ()> as RwLock<()>>::Exclusive<'a>;
-type Outcome<C> = Result<(), DaxError<IomapError<C>>>;
+pub(crate) type Outcome<C> = Result<(), DaxError<IomapError<C>>>;
 
 impl<C: Config> Mapping<C> {
     /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Wants lock 1
@@ -39,25 +40,7 @@ impl<C: Config> Mapping<C> {
     ) -> ExclusiveGuard<'_, C> {
         loop {
             let guard = self.invalidate_lock.exclusive();
-            // No fault is running, so no entry is added: rounding out now stays true. Whole
-            // entries are unmapped, or a part would stay mapped without an entry (I1).
-            let rounded = match left_out(Step::RoundOutOnBreak) {
-                true => pages,
-                false => self.index.with(|index| index.round_out(pages)),
-            };
-            if !left_out(Step::UnmapBeforeFree) {
-                match past_end {
-                    Some(end) => self.unmap_past_end(rounded, end),
-                    None => self.unmap_range(rounded),
-                }
-            }
-            let blind = left_out(Step::WaitForPins)
-                || (left_out(Step::PinsWithoutMaps) && self.map_count() == 0);
-            let busy = self.pins.with(|pins| {
-                (!blind && pins.overlaps(rounded))
-                    .then(|| self.waits.join(Key::pins(self.file), false))
-            });
-            match busy {
+            match self.unmap_unpinned(pages, past_end) {
                 Some(ticket) => {
                     cover(Branch::BreakWaitsForPin);
                     drop(guard);
@@ -72,6 +55,32 @@ impl<C: Config> Mapping<C> {
                 }
             }
         }
+    }
+
+    /// Unmaps `pages`, rounded out to whole entries. If a pin overlaps them, the place in the queue
+    /// of the file's pins, to be waited on with lock 2 let go. Wants lock 2 exclusive.
+    pub(crate) fn unmap_unpinned(
+        &self,
+        pages: PageRange,
+        past_end: Option<PageIndex>,
+    ) -> Option<Ticket<C::Seam>> {
+        // No fault is running, so no entry is added: rounding out now stays true. Whole entries
+        // are unmapped, or a part would stay mapped without an entry (I1).
+        let rounded = match left_out(Step::RoundOutOnBreak) {
+            true => pages,
+            false => self.index.with(|index| index.round_out(pages)),
+        };
+        if !left_out(Step::UnmapBeforeFree) {
+            match past_end {
+                Some(end) => self.unmap_past_end(rounded, end),
+                None => self.unmap_range(rounded),
+            }
+        }
+        let blind = left_out(Step::WaitForPins)
+            || (left_out(Step::PinsWithoutMaps) && self.map_count() == 0);
+        self.pins.with(|pins| {
+            (!blind && pins.overlaps(rounded)).then(|| self.waits.join(Key::pins(self.file), false))
+        })
     }
 
     /// Sets the size of the file.
@@ -92,7 +101,7 @@ impl<C: Config> Mapping<C> {
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
         let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
-        self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old))?;
+        self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old), Lock2::Held)?;
         self.media.fence();
         self.iomap.set_size(size).map_err(DaxError::Iomap)
     }
@@ -209,7 +218,8 @@ impl<C: Config> Mapping<C> {
         }
     }
 
-    fn invalidate_grown(&self, old: u64, size: Option<u64>) {
+    /// Invalidates what a file of `old` bytes grew by; maps may show SIGBUS there.
+    pub(crate) fn invalidate_grown(&self, old: u64, size: Option<u64>) {
         if let Some(size) = size {
             self.invalidate(PageRange {
                 start: PageIndex(old.div_ceil(PAGE_SIZE)),
@@ -237,12 +247,12 @@ impl<C: Config> Mapping<C> {
             cover(Branch::EdgesWithinPages);
             // No whole page: the range lies within one page, or in two neighbours.
             let middle = bytes.start.next_multiple_of(PAGE_SIZE).min(bytes.end);
-            self.zero_in_page(bytes.start..middle)?;
-            self.zero_in_page(middle..bytes.end)?;
+            self.zero_in_page(bytes.start..middle, Lock2::Free)?;
+            self.zero_in_page(middle..bytes.end, Lock2::Free)?;
         } else {
             cover(Branch::EdgesAroundPages);
-            self.zero_in_page(bytes.start..pages.start.offset())?;
-            self.zero_in_page(pages.end.offset()..bytes.end)?;
+            self.zero_in_page(bytes.start..pages.start.offset(), Lock2::Free)?;
+            self.zero_in_page(pages.end.offset()..bytes.end, Lock2::Free)?;
         }
         self.media.fence();
         Ok(())

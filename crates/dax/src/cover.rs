@@ -33,10 +33,19 @@ branches! {
     GiveUpPlaceHolder "a place-holder goes with its lock"
     GiveUpEntry "an entry that no longer fits the block map goes"
     EndInsideUnit "the end of the file moved into the unit meanwhile"
+    InstallPrivate "a private copy is installed"
+    InstallRefused "the page tables refuse"
+    ShowReplaces "an entry shows something else than before";
+
+    "resolve.rs":
     ResolveMapped "an entry shows blocks with data"
     ResolveMappedInPart "blocks do not cover the unit, or not aligned"
     ResolveZero "an entry shows zeroes"
     ResolveZeroInPart "a unit begins with a hole, and has data behind it"
+    ResolveShared "an entry shows shared blocks"
+    ResolveSharedInPart "shared blocks do not cover the unit, or not aligned"
+    ResolveCopiesForLoad "shared blocks are copied for a load, where storage is always writable"
+    ResolveUnmapsShared "shared blocks are unmapped before a copy is published"
     ResolveUnmapsZeroes "zeroes are unmapped before storage is published"
     ClaimPublished "a store fault publishes blocks"
     ClaimLost "a write published a block first"
@@ -44,12 +53,11 @@ branches! {
     ResolveUnwrittenInPart "unwritten blocks do not cover the unit"
     ZeroInSeveralExtents "zeroes of a unit lie in several extents"
     ClaimZeroesFresh "fresh blocks are zeroed"
-    ClaimZeroFails "the medium refuses to zero fresh blocks"
-    ShowReplaces "an entry shows something else than before"
-    InstallPrivate "a private copy is installed"
-    InstallRefused "the page tables refuse";
+    ClaimCopies "shared blocks are copied"
+    ClaimFillFails "the medium refuses to zero fresh blocks, or to copy to them";
 
     "around.rs":
+    AroundShared "a neighbour is shared"
     AroundNothing "no neighbours to install around"
     AroundHintFails "the block map fails before the neighbours are locked"
     AroundTakes "a neighbour is locked"
@@ -95,6 +103,14 @@ branches! {
     WriteGrowsOnly "a write past the end into blocks with data"
     WriteGrowsToo "a write publishes blocks and makes the file larger";
 
+    "copy.rs":
+    CopyEdges "the edges of a written range are copied"
+    PublishCopies "copies of shared blocks are published"
+    ZeroCopyTooLate "a block to zero in is no longer shared"
+    ZeroCopyFails "the medium refuses to zero or copy"
+    ZeroCopyLost "a block to zero in was copied by a fault, or is no longer shared"
+    ZeroCopies "bytes of a shared block are zeroed in a copy";
+
     "writeback.rs":
     WritebackWaits "a writeback waits for an entry's owner"
     WritebackPassesBy "a writeback passes by an entry not marked"
@@ -125,6 +141,14 @@ branches! {
     EdgesAroundPages "the edges of a range are zeroed"
     MoveUnaligned "a range to collapse or insert that is refused"
     RangeRefused "an empty or too large range";
+
+    "share.rs":
+    CloneGrows "a clone makes the file larger"
+    CloneWaitsForPin "a clone waits for a pin"
+    CloneZeroesTail "a clone takes the last page of its source"
+    CloneUnaligned "a clone of a range that is refused"
+    CloneTooLarge "a clone would make the file too large"
+    CloneOverlaps "a clone of a range onto itself";
 
     "pin.rs":
     PinRefused "an empty pin, or one past the end"

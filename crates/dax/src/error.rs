@@ -29,6 +29,16 @@ pub enum DaxError<E> {
         /// Size of the file in bytes.
         size: u64,
     },
+    /// The two ranges of one file that are to share blocks overlap.
+    #[error("the ranges {from}+{len} and {at}+{len} of one file overlap")]
+    Overlap {
+        /// File offset in bytes of the range that is to change.
+        at: u64,
+        /// File offset in bytes of the range it is to share blocks with.
+        from: u64,
+        /// Length in bytes.
+        len: u64,
+    },
 }
 
 /// How a fault ended.

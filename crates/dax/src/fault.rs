@@ -6,19 +6,18 @@
 //! sleeps on it, and so does a second fault.
 
 use alloc::vec::Vec;
-use core::ops::Range;
-
-use limpid_pmem::{Media as _, MediaError, Persist};
+use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::error::{Fallback, FaultOutcome};
-use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
+use crate::iomap::{Extent, Intent, Iomap};
 use crate::lock::{Grab, Locked};
 use crate::mapping::{Config, Mapping, count};
 use crate::maps::Vma;
 use crate::mmu::{MmuError, Target};
+use crate::resolve::{Shown, Unresolved, Wants};
 use crate::seam::{Mutex as _, RwLock as _};
 use crate::units::{Order, PageIndex, PageRange};
 
@@ -29,21 +28,6 @@ pub enum Access {
     Load,
     /// Store bytes.
     Store,
-}
-
-/// What the pages of an owned entry should show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Zero,
-    Storage { device: u64 },
-}
-
-/// Why an owned entry could not be resolved.
-pub(crate) enum Unresolved<E> {
-    /// The unit cannot be shown as a whole: try smaller pages.
-    Smaller(Fallback),
-    PastEnd,
-    Failed(E),
 }
 
 pub(crate) type IomapError<C> = <<C as Config>::Iomap as Iomap>::Error;
@@ -60,6 +44,16 @@ pub(crate) struct Request<'a> {
     pub writable: bool,
     /// What the block map said before the lock was taken; a planted bug (canary), else `None`.
     pub early: Option<Extent>,
+}
+
+impl Request<'_> {
+    fn wants(&self) -> Wants {
+        match (self.store, self.writable) {
+            (true, _) => Wants::Store,
+            (false, true) => Wants::WritableLoad,
+            (false, false) => Wants::Load,
+        }
+    }
 }
 
 impl<C: Config> Mapping<C> {
@@ -194,14 +188,14 @@ impl<C: Config> Mapping<C> {
             cover(Branch::EndInsideUnit);
             return Err(Unresolved::Smaller(Fallback::EndOfFile));
         }
-        let shown = self.resolve(&locked, request.store, request.early)?;
+        let shown = self.resolve(&locked, request.wants(), request.early)?;
         if left_out(Step::UnmapAfterEntries) {
             widen_window();
         }
         let run = if request.private_store || request.early.is_some() {
             Vec::from([locked])
         } else {
-            self.lock_around(request.vma, locked, shown, end)
+            self.lock_around(request, locked, shown, end)
         };
         self.show(&run, shown, request.writable);
         let outcome = self.install(request, &run, shown);
@@ -209,117 +203,6 @@ impl<C: Config> Mapping<C> {
             self.unlock_entry(locked);
         }
         Ok(outcome)
-    }
-
-    /// Asks the block map what the entry should show; allocates for a store.
-    pub(crate) fn resolve(
-        &self,
-        locked: &Locked,
-        store: bool,
-        early: Option<Extent>,
-    ) -> Result<Shown, Unresolved<IomapError<C>>> {
-        let pages = locked.pages();
-        let intent = if store { Intent::Write } else { Intent::Read };
-        loop {
-            let extent = match early {
-                Some(extent) if extent.pages.covers(pages) => extent.clip(pages),
-                _ => self.iomap.begin(pages, intent).map_err(Unresolved::Failed)?,
-            };
-            let whole = extent.pages.covers(pages) && aligned(extent.device, locked.order());
-            match extent.backing {
-                Backing::Mapped if whole => {
-                    cover(Branch::ResolveMapped);
-                    return Ok(Shown::Storage { device: extent.device });
-                }
-                Backing::Mapped => {
-                    cover(Branch::ResolveMappedInPart);
-                    return Err(Unresolved::Smaller(Fallback::Layout));
-                }
-                Backing::Hole | Backing::Unwritten if !store => {
-                    if self.all_zero(pages, extent)? {
-                        cover(Branch::ResolveZero);
-                        return Ok(Shown::Zero);
-                    }
-                    cover(Branch::ResolveZeroInPart);
-                    return Err(Unresolved::Smaller(Fallback::Layout));
-                }
-                Backing::New | Backing::Unwritten if whole => {
-                    // The zeroes go before the storage is published: from then on a write goes
-                    // into it in place and returns, and no map may show zeroes any more (C2).
-                    if locked.found.is_zero()
-                        && !left_out(Step::UnmapZeroOnReplace)
-                        && !left_out(Step::UnmapBeforePublish)
-                    {
-                        cover(Branch::ResolveUnmapsZeroes);
-                        self.unmap_range(pages);
-                    }
-                    if self.claim(&extent)? == Published::All {
-                        cover(Branch::ClaimPublished);
-                        return Ok(Shown::Storage { device: extent.device });
-                    }
-                    // A write published a block here meanwhile: the next answer is its block.
-                    cover(Branch::ClaimLost);
-                }
-                Backing::New => {
-                    cover(Branch::ResolveNewInPart);
-                    self.iomap.abandon(&extent);
-                    return Err(Unresolved::Smaller(Fallback::NoSpace));
-                }
-                Backing::Unwritten => {
-                    cover(Branch::ResolveUnwrittenInPart);
-                    return Err(Unresolved::Smaller(Fallback::Layout));
-                }
-                Backing::Hole => unreachable!("a hole is answered by New for a store"),
-            }
-        }
-    }
-
-    /// True if all of `pages` read as zeroes, given the extent of their beginning.
-    fn all_zero(&self, pages: PageRange, first: Extent) -> Result<bool, Unresolved<IomapError<C>>> {
-        let mut at = first.pages.end;
-        while at < pages.end {
-            cover(Branch::ZeroInSeveralExtents);
-            let rest = PageRange { start: at, end: pages.end };
-            let extent = self.iomap.begin(rest, Intent::Read).map_err(Unresolved::Failed)?;
-            if !matches!(extent.backing, Backing::Hole | Backing::Unwritten) {
-                return Ok(false);
-            }
-            at = extent.pages.end;
-        }
-        Ok(true)
-    }
-
-    /// Makes fresh or unwritten blocks show zeroes and publishes them. Fresh blocks are zeroed
-    /// before, unseen; unwritten ones under the block map's lock, because a write may be copying
-    /// into them and would lose its bytes otherwise.
-    fn claim(&self, extent: &Extent) -> Result<Published, Unresolved<IomapError<C>>> {
-        let bytes = extent.pages.bytes();
-        let mut written = bytes.start..bytes.start;
-        if extent.backing == Backing::New && left_out(Step::ZeroFreshBlocks) {
-            written = bytes;
-        } else if extent.backing == Backing::New {
-            cover(Branch::ClaimZeroesFresh);
-            let device = extent.device..extent.device + (bytes.end - bytes.start);
-            if let Err(error) = self.media.zero(device, Persist::Yes) {
-                cover(Branch::ClaimZeroFails);
-                self.iomap.abandon(extent);
-                return Err(Unresolved::Failed(error.into()));
-            }
-            written = bytes;
-        }
-        self.publish_extents(&[*extent], written, false).map_err(Unresolved::Failed)
-    }
-
-    /// Publishes with the parts that were not written zeroed by this layer.
-    pub(crate) fn publish_extents(
-        &self,
-        extents: &[Extent],
-        written: Range<u64>,
-        extend: bool,
-    ) -> Result<Published, IomapError<C>> {
-        let mut zero =
-            |range: Range<u64>| -> Result<(), MediaError> { self.media.zero(range, Persist::Yes) };
-        self.iomap.publish(extents, written, extend, &mut zero)
     }
 
     /// Writes what the owned entries show into the index. Where one showed something else, all
@@ -395,10 +278,6 @@ pub(crate) fn entry_for(shown: Shown, first: PageIndex, locked: &Locked) -> Entr
             Entry::storage(device + (locked.start.offset() - first.offset()), locked.order())
         }
     }
-}
-
-fn aligned(device: u64, order: Order) -> bool {
-    device.is_multiple_of(order.bytes())
 }
 
 fn mmu_outcome<E>(error: MmuError) -> FaultOutcome<E> {

@@ -9,7 +9,7 @@
 //! Invariants:
 //! - I1 what a page table shows has an entry with the same target, or is about to be unmapped;
 //! - I2 an unlocked entry agrees with the block map, or the one who changed it has not returned;
-//! - I3 a writable page-table entry implies DIRTY or LOCKED;
+//! - I3 a writable page-table entry implies DIRTY or LOCKED, and blocks that no one shares;
 //! - I4 after writeback every earlier store of the range is on the medium;
 //! - I5 a locked entry has exactly one owner, and every waiter is woken in the end;
 //! - I6 no block is freed while a page table or a pin refers to it;
@@ -18,7 +18,8 @@
 //! - I9 the caller's memory is touched with the inode lock at most.
 //!
 //! Reading order: `entry`, `index`, `wait`, `mapping` (state and lock order), `lock`, `fault`,
-//! `around`, `read`, `write`, `invalidate`, `writeback`, `change`, `pin`.
+//! `resolve`, `around`, `read`, `write`, `copy`, `invalidate`, `writeback`, `change`, `share`,
+//! `pin`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -44,11 +45,14 @@ mod mapping;
 mod around;
 mod buffer;
 mod change;
+mod copy;
 mod fault;
 mod invalidate;
 mod lock;
 mod pin;
 mod read;
+mod resolve;
+mod share;
 mod write;
 mod writeback;
 
@@ -61,7 +65,7 @@ pub use cover::Branch;
 pub use entry::{Entry, Marks};
 pub use error::{DaxError, Fallback, FaultOutcome};
 pub use fault::Access;
-pub use iomap::{Backing, Extent, Intent, Iomap, Published};
+pub use iomap::{Backing, Extent, Intent, Iomap, Published, Share};
 pub use mapping::{Config, FaultPolicy, Mapping, Stats};
 pub use maps::Vma;
 pub use mmu::{Mmu, MmuError, Protection, Target};

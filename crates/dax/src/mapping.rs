@@ -2,8 +2,11 @@
 //!
 //! Lock order, outermost first; every function says what it wants held and what it leaves held:
 //!
-//! 1. `inode_lock`: write, truncate, fallocate exclusive; read shared. A fault never takes it.
-//! 2. `invalidate_lock`: a fault shared; truncate, punch, collapse, insert, zero exclusive.
+//! 1. `inode_lock`: write, truncate, fallocate, clone exclusive; read shared. A fault never takes
+//!    it.
+//! 2. `invalidate_lock`: a fault shared; truncate, punch, collapse, insert, zero, clone exclusive,
+//!    and a write while it publishes copies of shared blocks.
+//!    A clone takes locks 1 and then locks 2 of two files, each in the order of the file numbers.
 //! 3. the file system's transaction (inside [`Iomap`]).
 //! 4. the entry lock: the LOCKED bit of an entry, waits hashed by file and entry start.
 //! 5. the block map's locks (inside [`Iomap`] methods only).

@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
 use crate::error::DaxError;
-use crate::fault::{IomapError, Unresolved};
+use crate::fault::IomapError;
 use crate::iomap::{Backing, Extent, Intent, Iomap};
 use crate::lock::Grab;
 use crate::mapping::{Config, Mapping};
+use crate::resolve::{Unresolved, Wants};
 use crate::seam::{Mutex as _, RwLock as _};
 use crate::units::{PageIndex, PageRange};
 use crate::wait::{Key, Wake};
@@ -44,7 +45,7 @@ impl<C: Config> Drop for Pin<C> {
 
 impl<C: Config> Mapping<C> {
     /// Pins `pages`, which must lie before the end of the file; holes and unwritten pages get
-    /// zeroed storage. Takes lock 2 shared, then one entry lock at a time.
+    /// zeroed storage, shared ones a copy. Takes lock 2 shared, then one entry lock at a time.
     pub fn pin(self: &Arc<Self>, pages: PageRange) -> Result<Pin<C>, DaxError<IomapError<C>>> {
         let _invalidate = self.invalidate_lock.shared();
         if pages.is_empty() || pages.end > self.end_page() {
@@ -96,7 +97,7 @@ impl<C: Config> Mapping<C> {
                 order = order.smaller().expect("nothing is smaller than a page");
                 continue;
             };
-            match self.resolve(&locked, true, None) {
+            match self.resolve(&locked, Wants::Store, None) {
                 Ok(shown) => {
                     cover(Branch::PinClaims);
                     self.show(&[locked], shown, true);

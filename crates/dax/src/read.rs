@@ -6,6 +6,7 @@ use limpid_pmem::{Media as _, Persist};
 
 use crate::buffer::Sink;
 use crate::canary::{Step, left_out};
+use crate::copy::Lock2;
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::iomap::{Backing, Intent, Iomap};
@@ -31,7 +32,9 @@ impl<C: Config> Mapping<C> {
             let stop = extent.pages.end.offset().min(end);
             let part = at - offset..stop - offset;
             match extent.backing {
-                Backing::Mapped => sink.copy_from(part, &self.media, extent.device_at(at))?,
+                Backing::Mapped | Backing::Shared => {
+                    sink.copy_from(part, &self.media, extent.device_at(at))?
+                }
                 _ => sink.zero(part)?,
             }
             at = stop;
@@ -39,20 +42,28 @@ impl<C: Config> Mapping<C> {
         Ok(end.saturating_sub(offset))
     }
 
-    /// Zeroes bytes that lie within one page, in place, if there is data. Wants lock 1 exclusive.
-    /// Nothing has to be invalidated: the block stays.
-    pub(crate) fn zero_in_page(&self, bytes: Range<u64>) -> Result<(), DaxError<IomapError<C>>> {
+    /// Zeroes bytes that lie within one page, if there is data: in place, unless the block is
+    /// shared. Wants lock 1 exclusive, takes lock 2 if it must. Nothing has to be invalidated.
+    pub(crate) fn zero_in_page(
+        &self,
+        bytes: Range<u64>,
+        lock2: Lock2,
+    ) -> Result<(), DaxError<IomapError<C>>> {
         if bytes.start >= bytes.end {
             return Ok(());
         }
         let pages = PageRange::covering(&bytes);
         assert_eq!(pages.len(), 1, "the bytes lie within one page");
         let extent = self.iomap.begin(pages, Intent::Read).map_err(DaxError::Iomap)?;
-        if extent.backing == Backing::Mapped {
-            let device = extent.device_at(bytes.start);
-            self.media.zero(device..device + (bytes.end - bytes.start), Persist::Yes)?;
+        match extent.backing {
+            Backing::Mapped => {
+                let device = extent.device_at(bytes.start);
+                self.media.zero(device..device + (bytes.end - bytes.start), Persist::Yes)?;
+                Ok(())
+            }
+            Backing::Shared => self.zero_in_copy(bytes, lock2),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Zeroes what lies between the end of the file and `new_end` in the last page, before the
@@ -63,6 +74,6 @@ impl<C: Config> Mapping<C> {
         }
         let size = self.iomap.size();
         let page_end = size.next_multiple_of(PAGE_SIZE);
-        self.zero_in_page(size..page_end.min(new_end))
+        self.zero_in_page(size..page_end.min(new_end), Lock2::Free)
     }
 }

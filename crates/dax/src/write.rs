@@ -12,6 +12,7 @@
 use limpid_pmem::Media as _;
 
 use crate::buffer::Source;
+use crate::copy::Lock2;
 use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
@@ -151,11 +152,15 @@ impl<C: Config> Mapping<C> {
         let extent = self.iomap.begin(pages, Intent::Write).map_err(DaxError::Iomap)?;
         let stop = extent.pages.end.offset().min(bytes.end);
         let part = bytes.start - offset..stop - offset;
-        match source.copy_to(part, &self.media, extent.device_at(bytes.start)) {
+        let mut copied = source.copy_to(part, &self.media, extent.device_at(bytes.start));
+        if let Backing::Copy { from } = extent.backing {
+            copied = copied.and_then(|()| self.copy_edges(&extent, from, bytes.start..stop));
+        }
+        match copied {
             Ok(()) => Ok((extent, stop)),
             Err(error) => {
                 cover(Branch::WriteCopyFails);
-                if extent.backing == Backing::New {
+                if extent.backing.is_fresh() {
                     self.iomap.abandon(&extent);
                 }
                 Err(error.into())
@@ -181,13 +186,19 @@ impl<C: Config> Mapping<C> {
             return Ok(());
         }
         let written = progress.at..stop;
-        if fresh {
-            cover(Branch::WritePublishesBlocks);
-            let pages = PageRange::covering(&written);
-            let all = progress.changed.get_or_insert(pages);
-            all.end = all.end.max(pages.end);
-        }
-        let published = self.publish_extents(batch, written, extend).map_err(DaxError::Iomap)?;
+        let copies = batch.iter().any(|extent| matches!(extent.backing, Backing::Copy { .. }));
+        let published = if copies {
+            self.publish_copies(batch, written, extend, Lock2::Free)
+        } else {
+            if fresh {
+                cover(Branch::WritePublishesBlocks);
+                let pages = PageRange::covering(&written);
+                let all = progress.changed.get_or_insert(pages);
+                all.end = all.end.max(pages.end);
+            }
+            self.publish_extents(batch, written, extend)
+        };
+        let published = published.map_err(DaxError::Iomap)?;
         progress.fenced = true;
         if published == Published::All {
             progress.at = stop;

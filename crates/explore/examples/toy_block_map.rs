@@ -71,8 +71,9 @@ impl Iomap for Careless {
 }
 
 fn main() {
-    for scenario in catalog::all() {
-        if let Some(found) = shrink::<Careless>(&scenario, SimBug::None, Limits::default()) {
+    // Files of this block map cannot share blocks.
+    for scenario in catalog::all().iter().filter(|scenario| !scenario.shares()) {
+        if let Some(found) = shrink::<Careless>(scenario, SimBug::None, Limits::default()) {
             print!("{}", found.columns());
             return;
         }

@@ -5,8 +5,9 @@ use core::ops::Range;
 use limpid_dax::{Mapping, Sink, Source, Vma};
 use limpid_pmem::{MediaError, Persist};
 
-use crate::history::{PAST, ZERO};
+use crate::history::{Action, PAST, ZERO, tracked};
 use crate::lab::Cfg;
+use crate::ops::{clause_for, wrong};
 use crate::sim::{CELL, SimMedia, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Pending};
@@ -23,10 +24,11 @@ fn touch_user_memory() {
         let Some(actor) = world.running else { return };
         let bit = 1u8 << actor;
         let held = |lock: &world::LockState| (lock.readers | lock.writer) & bit != 0;
-        if world.locks.iter().skip(1).any(held) {
+        if world.locks.iter().enumerate().any(|(id, lock)| id % 3 != 0 && held(lock)) {
             world.fail("I9", "user memory touched with lock 2 or i_mmap held".into());
         }
-        if world.entries.iter().any(|slot| slot.owner == Some(actor)) {
+        let mut entries = world.files.iter().flat_map(|file| &file.entries);
+        if entries.any(|slot| slot.owner == Some(actor)) {
             world.fail("I9", "user memory touched with an entry lock held".into());
         }
         if world.depth > 0 {
@@ -98,7 +100,32 @@ pub(crate) struct InMap<'a, B: Subject> {
     pub mapping: &'a Mapping<Cfg<B>>,
     pub vma: &'a Vma,
     pub map: usize,
+    /// The cell in the map.
     pub cell: u32,
+    /// The cell of the file that it is copied to or from.
+    pub file_cell: u32,
+}
+
+impl<B: Subject> InMap<'_, B> {
+    /// The running operation is about to write what it has just loaded.
+    fn writes(&self, value: u8) {
+        world::with(|world| {
+            if let (Some(actor), Some(at)) = (world.running, tracked(self.file_cell)) {
+                world.history.set_action(actor, at, Action::Write(value));
+            }
+        });
+    }
+
+    /// The running operation has just read this from the file.
+    fn read(&self, value: u8) {
+        world::with(|world| {
+            let (Some(actor), Some(at)) = (world.running, tracked(self.file_cell)) else { return };
+            if !world.history.may_have_seen(actor, at, value) {
+                let allowed = world.history.seen(actor, at);
+                world.fail(clause_for(value, allowed), wrong(self.file_cell, value, allowed));
+            }
+        });
+    }
 }
 
 impl<B: Subject> Source<SimMedia> for InMap<'_, B> {
@@ -113,6 +140,7 @@ impl<B: Subject> Source<SimMedia> for InMap<'_, B> {
             return Err(MediaError::Buffer);
         }
         touch_user_memory();
+        self.writes(value);
         media.put(device..device + CELL, value, Persist::Yes);
         Ok(())
     }
@@ -126,7 +154,9 @@ impl<B: Subject> Sink<SimMedia> for InMap<'_, B> {
     fn copy_from(&mut self, _: Range<u64>, media: &SimMedia, at: u64) -> Result<(), MediaError> {
         touch_user_memory();
         world::step(Pending::Step, || format!("copy from device {at:x}"));
-        match store(self.mapping, self.vma, self.map, self.cell, media.get(at)) {
+        let value = media.get(at);
+        self.read(value);
+        match store(self.mapping, self.vma, self.map, self.cell, value) {
             true => Ok(()),
             false => Err(MediaError::Buffer),
         }
@@ -134,6 +164,7 @@ impl<B: Subject> Sink<SimMedia> for InMap<'_, B> {
 
     fn zero(&mut self, _: Range<u64>) -> Result<(), MediaError> {
         touch_user_memory();
+        self.read(ZERO);
         match store(self.mapping, self.vma, self.map, self.cell, ZERO) {
             true => Ok(()),
             false => Err(MediaError::Buffer),

@@ -215,6 +215,12 @@ pub const ALL: &[Canary] = &[
     ),
     canary("B11", "a fence does nothing", Plant::Sim(SimBug::NoFence), "seed"),
     canary(
+        "B9",
+        "DIRTY entries stay when their blocks are shared, and a write keeps them",
+        Plant::Step(Step::CleanBeforeShare),
+        "sequence/clone, then write, under a store",
+    ),
+    canary(
         "C1",
         "a fault waits in the queue of its own page, not of the entry",
         Plant::Step(Step::WaitOnEntryStart),
@@ -270,16 +276,34 @@ pub const ALL: &[Canary] = &[
         "triple/scan past a locked entry",
     ),
     canary(
+        "E1",
+        "shared blocks stay mapped when a write has copied them",
+        Plant::Step(Step::UnmapCopied),
+        "shared-pte/kernel/load q[0] | write 1..3",
+    ),
+    canary(
         "E2",
         "the edges of a fresh block are not zeroed",
         Plant::Sim(SimBug::PublishKeepsEdges),
         "triple/three waiters on one entry",
     ),
     canary(
-        "E6",
+        "E2-fault",
         "a fault publishes fresh blocks without zeroing them",
         Plant::Step(Step::ZeroFreshBlocks),
         "triple/three faults on one entry",
+    ),
+    canary(
+        "E6",
+        "a store zeroes the block that it should copy",
+        Plant::Step(Step::CopyContents),
+        "shared-pte/kernel/store r[3] | read 0..4",
+    ),
+    canary(
+        "E7",
+        "what lies around the written bytes of a shared block is not copied",
+        Plant::Step(Step::CopyEdges),
+        "shared-pte/kernel/load q[0] | write 1..3",
     ),
     canary(
         "F5",
@@ -352,5 +376,53 @@ pub const ALL: &[Canary] = &[
         "blocks move without being written back",
         Plant::Step(Step::WriteBackBeforeMove),
         "hole/kernel/store p[0] | insert 0..1024",
+    ),
+    canary(
+        "L12",
+        "a store goes to a shared block",
+        Plant::Step(Step::CopyShared),
+        "shared-pte/kernel/store r[3] | read 0..4",
+    ),
+    canary(
+        "L13",
+        "a store fault publishes its copy while maps show the shared block",
+        Plant::Step(Step::UnmapBeforeCopy),
+        "shared-pte/kernel/store p[0] | store t[4097]",
+    ),
+    canary(
+        "L14",
+        "shared neighbours are installed writable around a store",
+        Plant::Step(Step::SharedReadOnlyAround),
+        "around-page/shared-pte/kernel/store r[0] | punch 4096..4098",
+    ),
+    canary(
+        "L15",
+        "the source stays mapped when its blocks are shared",
+        Plant::Step(Step::UnmapBeforeShare),
+        "dirty-pte/kernel/clone 0..4 to 4096 | load t[4098]",
+    ),
+    canary(
+        "L16",
+        "two clones take the locks of two files in different orders",
+        Plant::Step(Step::ShareLockOrder),
+        "dirty-pte/kernel/clone 0..4 to 4096 | clone 4096..4100 to 0",
+    ),
+    canary(
+        "L17",
+        "faults run while a write gives its share of a block up",
+        Plant::Step(Step::CopyHoldsLock2),
+        "shared-pte/kernel/load q[0] | write 1..3",
+    ),
+    canary(
+        "L18",
+        "the block map publishes the copy of a block that is no longer shared",
+        Plant::Sim(SimBug::CopyThoughUnshared),
+        "triple/store, write, and the other file lets go",
+    ),
+    canary(
+        "L19",
+        "a store lands twice, the second time over a write that came between",
+        Plant::Sim(SimBug::StoreLandsTwice),
+        "dirty-pte/kernel/store p[0] | write 0 from q[2]",
     ),
 ];

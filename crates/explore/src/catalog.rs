@@ -1,7 +1,9 @@
 //! The scenarios that come with the explorer: the seed, all pairs, and the named triples.
 
 use crate::ops::Op;
-use crate::scenario::{Flavour, PRIVATE, READER, SMALL, Scenario, Start, WHOLE, seed};
+use crate::scenario::{
+    Flavour, OTHER, PRIVATE, READER, SECOND, SMALL, Scenario, Start, WHOLE, seed,
+};
 
 /// A page, in bytes.
 const PAGE: u64 = 4096;
@@ -35,6 +37,7 @@ pub fn operations() -> Vec<Op> {
         Op::Store { map: PRIVATE, cell: 0 },
         Op::Pin { cells: 0..2 },
         Op::Close { map: SMALL, cell: 1 },
+        Op::Clone { cells: 0..1024, to: 1024 },
     ]
 }
 
@@ -130,6 +133,49 @@ pub fn tracking(flavour: Flavour) -> Vec<Scenario> {
     pairs(flavour).into_iter().filter(wanted).collect()
 }
 
+/// Pairs of an operation on the file and one on a second file, with blocks that both share.
+pub fn sharing() -> Vec<Scenario> {
+    let second = SECOND..SECOND + 4;
+    let here = [
+        Op::Load { map: READER, cell: 0 },
+        Op::Store { map: WHOLE, cell: 0 },
+        Op::Store { map: SMALL, cell: 3 },
+        Op::Read { cells: 0..4 },
+        Op::Write { cells: 1..3 },
+        Op::WriteFrom { map: READER, from: 2, to: 0 },
+        Op::Punch { cells: 1..4 },
+        Op::Zero { cells: 0..3 },
+        Op::Truncate { cells: 3 },
+        Op::Sync { cells: 0..2048 },
+        Op::Store { map: PRIVATE, cell: 0 },
+        Op::Pin { cells: 0..2 },
+        Op::Clone { cells: 0..4, to: SECOND },
+    ];
+    let there = [
+        Op::Load { map: OTHER, cell: SECOND + 2 },
+        Op::Store { map: OTHER, cell: SECOND + 1 },
+        Op::Write { cells: SECOND + 1..SECOND + 3 },
+        Op::Punch { cells: SECOND..SECOND + 2 },
+        Op::Truncate { cells: SECOND },
+        Op::Sync { cells: second.clone() },
+        Op::Pin { cells: SECOND..SECOND + 2 },
+        Op::Clone { cells: second, to: 0 },
+        Op::Clone { cells: 0..4, to: SECOND },
+    ];
+    let around = [Op::Load { map: SMALL, cell: 0 }, Op::Store { map: SMALL, cell: 0 }];
+    let mut scenarios = Vec::new();
+    for start in [Start::SharedPte, Start::DirtyPte] {
+        for one in &here {
+            for other in &there {
+                let actors = vec![vec![one.clone()], vec![other.clone()]];
+                scenarios.push(Scenario::new(start, Flavour::Kernel, actors));
+            }
+        }
+    }
+    scenarios.extend(beside(&[Start::SharedPte], 2 * PAGE, "page", &around, &there));
+    scenarios
+}
+
 /// The triples that the history of Linux's DAX names.
 pub fn triples() -> Vec<Scenario> {
     let load = Op::Load { map: READER, cell: 0 };
@@ -162,6 +208,12 @@ pub fn triples() -> Vec<Scenario> {
             "two small stores and a write",
             [&small_store, &small_store, &one_page],
         ),
+        three(
+            Start::SharedPte,
+            "store, write, and the other file lets go",
+            [&small_store, &write, &Op::Truncate { cells: SECOND }],
+        ),
+        three(Start::SharedPmd, "copies of shared blocks", [&store, &write, &load]),
     ]
 }
 
@@ -213,10 +265,30 @@ pub fn sequences() -> Vec<Scenario> {
             vec![vec![Op::Write { cells: 3..4 }], vec![Op::Load { map: READER, cell: 3 }, load]],
         )
         .size(3),
+    ]
+    .into_iter()
+    .chain(sequences_of_loss(&small_store))
+    .collect()
+}
+
+/// What is lost, or shared, under an operation that is under way.
+fn sequences_of_loss(small_store: &Op) -> Vec<Scenario> {
+    let scenario = |name: &str, start, actors| {
+        Scenario::new(start, Flavour::Kernel, actors).named(&format!("sequence/{name}"))
+    };
+    vec![
         scenario(
             "truncate to nothing under a pin",
             Start::DirtyPte,
             vec![vec![Op::Truncate { cells: 0 }], vec![Op::Pin { cells: 0..2 }]],
+        ),
+        scenario(
+            "clone, then write, under a store",
+            Start::DirtyPte,
+            vec![
+                vec![Op::Clone { cells: 0..4, to: SECOND }, Op::Write { cells: 1..3 }],
+                vec![small_store.clone(), Op::Load { map: OTHER, cell: SECOND + 3 }],
+            ],
         ),
         scenario(
             "truncate to nothing under a write from a map",
@@ -236,6 +308,7 @@ pub fn all() -> Vec<Scenario> {
     scenarios.extend(sequences());
     scenarios.extend(pairs(Flavour::Kernel));
     scenarios.extend(fault_around());
+    scenarios.extend(sharing());
     scenarios.extend(tracking(Flavour::Noted));
     scenarios.extend(tracking(Flavour::Unnoticed));
     scenarios

@@ -1,36 +1,36 @@
 //! What must hold in every state, and at the end.
 
-use limpid_dax::PageIndex;
+use limpid_dax::{Backing, PageIndex, PageRange};
 
-use crate::history::{PAST, TRACKED, cell_at, tracked, value_name};
-use crate::ops::{clause_for, is_allowed, wrong};
+use crate::history::{PAST, cell_at, file_of, local, tracked, value_name};
+use crate::ops::{clause_for, wrong};
 use crate::sim::{Meets, Owner, Pte};
-use crate::world::{self, Slot, World};
+use crate::world::{self, FileState, Slot, World};
 
 /// Checks I1 to I3, I6 to I8 and what every access would see at this moment (C1 to C5).
 pub(crate) fn state(world: &mut World) {
     if world.violation.is_some() {
         return;
     }
-    index(world);
+    for file in 0..world.file_count {
+        index(world, file);
+    }
     page_tables(world);
     contract(world);
 }
 
-fn covering(world: &World, page: u64) -> Option<&Slot> {
-    world.entries.iter().find(|slot| slot.pages.contains(PageIndex(page)))
+fn covering(file: &FileState, page: u64) -> Option<&Slot> {
+    file.entries.iter().find(|slot| slot.pages.contains(PageIndex(page)))
 }
 
-/// True while an operation that changes the block map has not returned: it holds lock 1 or 2.
-fn changing(world: &World) -> bool {
-    world.locks[0].writer != 0 || world.locks[1].writer != 0
-}
-
-/// I2: unlocked entries agree with the block map. I7: marks only on storage. I8: no overlap.
-fn index(world: &mut World) {
+/// I2: unlocked entries agree with the block map. I3: those of shared blocks are not DIRTY. I7:
+/// marks only on storage. I8: no overlap.
+fn index(world: &mut World, file: usize) {
+    let changing = world.changing(file);
+    let file = &world.files[file];
     let mut wrong = None;
     let mut end = 0;
-    for slot in &world.entries {
+    for slot in &file.entries {
         let pages = slot.pages;
         if pages.start.0 < end || pages.start.0 % pages.len() != 0 {
             wrong = Some(("I8", format!("{pages:?} overlap or are not aligned")));
@@ -43,9 +43,12 @@ fn index(world: &mut World) {
         if slot.entry.is_empty() && !slot.entry.is_locked() {
             wrong = Some(("I5", format!("{pages:?} are left as a place-holder")));
         }
-        if !slot.entry.is_locked() && !changing(world) && !agrees(world, slot) {
+        if !slot.entry.is_locked() && !changing && !agrees(file, slot) {
             let seen = format!("{pages:?}: {:?} is not what the block map says", slot.entry);
             wrong = Some(("I2", seen));
+        }
+        if !slot.entry.is_locked() && !changing && slot.marks.dirty && shares(file, pages) {
+            wrong = Some(("I3", format!("{pages:?} are DIRTY, and their blocks are shared")));
         }
     }
     if let Some((clause, seen)) = wrong {
@@ -53,10 +56,16 @@ fn index(world: &mut World) {
     }
 }
 
-fn agrees(world: &World, slot: &Slot) -> bool {
-    let extents = world.extents.iter().filter(|extent| {
+/// True if a block of `pages` is shared.
+fn shares(file: &FileState, pages: PageRange) -> bool {
+    let mut shared = file.extents.iter().filter(|extent| extent.backing == Backing::Shared);
+    shared.any(|extent| !extent.pages.intersect(pages).is_empty())
+}
+
+fn agrees(file: &FileState, slot: &Slot) -> bool {
+    let extents = file.extents.iter().filter(|extent| {
         !extent.pages.intersect(slot.pages).is_empty()
-            && extent.backing == limpid_dax::Backing::Mapped
+            && matches!(extent.backing, Backing::Mapped | Backing::Shared)
     });
     match slot.entry.device() {
         None => extents.count() == 0,
@@ -105,6 +114,9 @@ fn shown(
     shift: Option<i32>,
     writable: bool,
 ) -> Option<Wrong> {
+    let number = world.tables[map].spec.file;
+    let file = &world.files[number];
+    let changing = world.changing(number);
     let map = (b'p' + map as u8) as char;
     if let Some(shift) = shift {
         let device = (run.start as i32 + shift) as u32..(run.end as i32 + shift) as u32;
@@ -114,8 +126,8 @@ fn shown(
     }
     let mut page = u64::from(run.start);
     while page < u64::from(run.end) {
-        let Some(slot) = covering(world, page) else {
-            if changing(world) {
+        let Some(slot) = covering(file, page) else {
+            if changing {
                 return None;
             }
             return Some(("I1", format!("map {map} shows page {page}, which has no entry")));
@@ -125,39 +137,62 @@ fn shown(
             .entry
             .device()
             .map(|device| (device >> limpid_dax::PAGE_SHIFT) as i64 - start.0 as i64);
-        if expected != shift.map(i64::from) && !changing(world) {
+        if expected != shift.map(i64::from) && !changing {
             let seen = format!("map {map} shows page {page} other than {:?}", slot.entry);
             return Some(("I1", seen));
         }
         if writable && !slot.marks.dirty && !slot.entry.is_locked() {
             return Some(("I3", format!("map {map}: page {page} is writable, but not DIRTY")));
         }
+        let part = PageRange::new(page, slot.pages.end.0.min(run.end.into()));
+        if writable && !slot.entry.is_locked() && !changing && shares(file, part) {
+            let seen = format!("map {map}: {part:?} are writable, and their blocks are shared");
+            return Some(("I3", seen));
+        }
         page = slot.pages.end.0;
     }
     None
 }
 
-/// What a load through any map, or a read, would see at this moment.
+/// Stands for read(2) among the letters of the maps.
+const READ: char = ' ';
+
+fn by(who: char) -> String {
+    if who == READ { "read".into() } else { format!("through map {who}") }
+}
+
+/// What loads through all maps, and a read, would see at this moment: one content of the plain
+/// array explains it.
 fn contract(world: &mut World) {
     let mut found = None;
-    for at in 0..TRACKED {
+    for at in world.tracked() {
         let cell = cell_at(at);
-        let allowed = world.history.allowed(at);
-        for (map, tables) in world.tables.iter().enumerate() {
-            if tables.private_copy(cell / 2).is_some() {
-                continue;
+        let file = file_of(cell);
+        let maps = world.tables.iter().enumerate().filter(|(_, tables)| {
+            tables.spec.file == file && tables.private_copy(local(cell) / 2).is_none()
+        });
+        let loads = maps.filter_map(|(map, tables)| match tables.load(cell, &world.medium) {
+            Meets::Value(value) => Some(((b'p' + map as u8) as char, value)),
+            Meets::Fault => None,
+        });
+        let read = (world.locks[3 * file].writer == 0).then(|| (READ, world.stored_value(cell)));
+        let mut seen = [0; 8];
+        let mut count = 0;
+        for (who, value) in loads.chain(read) {
+            if !world.history.explains_all(at, &[value]) {
+                let allowed = world.history.allowed(at);
+                let what = wrong(cell, value, allowed);
+                found = Some((clause_for(value, allowed), format!("{}: {what}", by(who))));
             }
-            let Meets::Value(value) = tables.load(cell, &world.medium) else { continue };
-            if !is_allowed(allowed, cell, value, world.size) {
-                let map = (b'p' + map as u8) as char;
-                let seen = format!("through map {map}: {}", wrong(cell, value, allowed));
-                found = Some((clause_for(value, allowed), seen));
+            if !seen[..count].contains(&value) {
+                seen[count] = value;
+                count += 1;
             }
         }
-        let value = world.stored_value(cell);
-        if world.locks[0].writer == 0 && !is_allowed(allowed, cell, value, world.size) {
-            let seen = format!("read: {}", wrong(cell, value, allowed));
-            found = Some((clause_for(value, allowed), seen));
+        if found.is_none() && count > 1 && !world.history.explains_all(at, &seen[..count]) {
+            let names: Vec<_> = seen[..count].iter().map(|value| value_name(*value)).collect();
+            let seen = format!("byte of cell {cell} is {} at once", names.join(" and "));
+            found = Some(("C1", seen));
         }
     }
     for &(map, cell, value) in &world.private_stores {
@@ -193,14 +228,13 @@ pub(crate) fn quiet() {
 pub(crate) fn last_load(map: usize, cell: u32, value: u8) {
     let Some(at) = tracked(cell) else { return };
     world::with(|world| {
-        if world.tables[map].private_copy(cell / 2).is_some() {
+        if world.tables[map].private_copy(local(cell) / 2).is_some() {
             return;
         }
         let now = world.stored_value(cell);
-        let allowed = world.history.allowed(at);
-        let fits = value == now || (now == PAST && is_allowed(allowed, cell, value, world.size));
-        if !fits || !is_allowed(allowed, cell, value, world.size) {
+        if value != now && !(now == PAST && world.history.explains_all(at, &[value])) {
             let map = (b'p' + map as u8) as char;
+            let allowed = world.history.allowed(at);
             let seen = format!("at the end, through map {map}: {}", wrong(cell, value, allowed));
             world.fail(clause_for(value, allowed), seen);
         }
@@ -210,7 +244,7 @@ pub(crate) fn last_load(map: usize, cell: u32, value: u8) {
 /// After a last writeback: everything is on the medium.
 pub(crate) fn all_durable() {
     world::with(|world| {
-        for cell in (0..TRACKED).map(cell_at) {
+        for cell in world.tracked().map(cell_at) {
             let (stored, durable) = (world.stored_value(cell), world.durable_value(cell));
             if stored != durable {
                 let seen = format!(

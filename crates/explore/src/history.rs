@@ -1,12 +1,17 @@
-//! What each byte may be: the contract C1 to C6 as a set of allowed values per byte.
+//! What each byte may be: the contract C1 to C6 as a plain array, byte by byte.
 //!
-//! A byte stands for a *cell* of half a page. A value is allowed at a moment if some operation that
-//! wrote it has begun, and no other operation that surely wrote this cell both began after the
-//! first one ended and has ended. An access may return what was allowed at any moment between its
-//! beginning and its end; so a racing read may see old or new bytes, and one that begins after a
-//! write has returned sees that write or a later one. Operations that move bytes (collapse,
-//! insert, a write whose buffer is a map of the file) are *couplings*: while one runs, what is
-//! allowed at its source is allowed at its destination.
+//! A byte stands for a *cell* of half a page. For each cell the history keeps every content that
+//! the plain array may have now: which value, and which of the running operations have taken
+//! effect there. An operation takes effect once in each cell, between its beginning and its end:
+//!
+//! - a store, by a map or a device address, exactly when it lands;
+//! - any other at a moment that is not known, so both contents are kept. Until then a racing access
+//!   may see its new value as well as the old one, each access by itself (`product.md`: a racing
+//!   read may see old or new bytes of a racing write, byte by byte); from then on the new one only.
+//!
+//! What an access sees rules out the contents that do not fit. If none is left, no order of the
+//! operations explains what was seen: the history of that byte is not linearisable. An operation
+//! that moves bytes (collapse, insert, clone) puts what its source may be to its destination.
 
 use std::hash::{Hash, Hasher};
 
@@ -16,9 +21,15 @@ use crate::memo::Memo;
 pub(crate) const ACTORS: usize = 4;
 /// Cells looked at in each 2 MiB unit: both halves of its first two pages.
 pub(crate) const CELLS_PER_UNIT: usize = 4;
-/// Units a file may grow to.
-pub(crate) const UNITS: usize = 4;
-/// Number of cells looked at.
+/// Units the file may grow to.
+pub(crate) const FILE_UNITS: usize = 4;
+/// Cells the file may grow to; those from here on are the second file's.
+pub(crate) const FILE_CELLS: u32 = FILE_UNITS as u32 * UNIT_CELLS;
+/// Units of both files; the second one may grow to two.
+const UNITS: usize = FILE_UNITS + 2;
+/// Number of cells looked at in the first file.
+pub(crate) const TRACKED_FIRST: usize = FILE_UNITS * CELLS_PER_UNIT;
+/// Number of cells looked at in both files.
 pub(crate) const TRACKED: usize = UNITS * CELLS_PER_UNIT;
 /// Cells of half a page in a unit.
 pub(crate) const UNIT_CELLS: u32 = 1024;
@@ -27,6 +38,8 @@ pub(crate) const UNIT_CELLS: u32 = 1024;
 pub(crate) const ZERO: u8 = 0;
 /// What the file held at the beginning.
 pub(crate) const INITIAL: u8 = 1;
+/// The largest value that is stored; the start state stores it.
+pub(crate) const LAST_STORED: u8 = 60;
 /// Past the end of the file.
 pub(crate) const PAST: u8 = 61;
 /// The content of a block that does not belong to the file.
@@ -52,62 +65,85 @@ pub(crate) fn value_of(actor: usize, op: usize) -> u8 {
     (2 + actor * 8 + op) as u8
 }
 
-/// The tracked cell of a cell of the file.
+/// The file that a cell belongs to.
+pub(crate) fn file_of(cell: u32) -> usize {
+    (cell / FILE_CELLS) as usize
+}
+
+/// The cell within its file.
+pub(crate) fn local(cell: u32) -> u32 {
+    cell % FILE_CELLS
+}
+
+/// The tracked cell of a cell.
 pub(crate) fn tracked(cell: u32) -> Option<usize> {
     let (unit, rest) = ((cell / UNIT_CELLS) as usize, (cell % UNIT_CELLS) as usize);
     (unit < UNITS && rest < CELLS_PER_UNIT).then_some(unit * CELLS_PER_UNIT + rest)
 }
 
-/// The cell of the file that is tracked at `index`.
+/// The cell that is tracked at `index`.
 pub(crate) fn cell_at(index: usize) -> u32 {
     (index / CELLS_PER_UNIT) as u32 * UNIT_CELLS + (index % CELLS_PER_UNIT) as u32
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Item {
-    value: u8,
-    /// The actor whose running operation writes it; `NOBODY` once that has ended.
-    writer: u8,
-    /// Actors whose running operation had begun when the writer ended.
-    during: u8,
+/// What a running operation does to a cell, when it takes effect there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// This value, whatever was there.
+    Write(u8),
+    /// Zeroes, unless it is past the end.
+    Zero,
+    /// Past the end from now on.
+    Past,
+    /// Zeroes, if it was past the end.
+    Grow,
+    /// What another cell is.
+    Move(usize),
+    /// What another cell is; what is past the end there shows as zeroes, or is past the end here.
+    Clone(usize),
 }
 
-const NOBODY: u8 = u8::MAX;
-
-/// What a running operation does to the cells.
-#[derive(Clone, Default)]
-pub(crate) struct Effects {
-    /// Values it may write.
-    pub writes: Vec<(usize, u8)>,
-    /// Cells (bits) that surely get one of these values.
-    pub surely: u16,
-    /// (from, to): what may be at `from` may be moved to `to`.
-    pub moves: Vec<(usize, usize)>,
-    /// Cells (bits) it looks at.
-    pub reads: u16,
+/// One content the plain array may have: a value, and the actors (bits) whose running operation has
+/// taken effect.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Content {
+    value: u8,
+    done: u8,
 }
 
 #[derive(Clone, Default)]
 struct Running {
     active: bool,
-    effects: Effects,
+    /// In the order of the cells, one for each at most.
+    actions: Vec<(usize, Action)>,
+    /// Cells (bits) it looks at.
+    reads: u32,
+    /// What these may have been since it began.
     seen: [u64; TRACKED],
+    /// Cells (bits) that others may have changed since it began.
+    disturbed: u32,
 }
 
-/// The allowed values of all tracked cells.
+/// What each tracked cell may be.
 #[derive(Default)]
 pub(crate) struct History {
-    items: [Vec<Item>; TRACKED],
+    contents: [Vec<Content>; TRACKED],
     running: [Running; ACTORS],
-    /// Of all that is allowed and seen.
+    /// Of all contents, and of all that was seen.
     memo: Memo,
+}
+
+/// True if an access of `cell` may see `seen` where the array holds `value`. Behind the end of the
+/// file, in its last page, stores through maps leave what they like.
+fn fits(cell: usize, value: u8, seen: u8) -> bool {
+    value == seen || (value == PAST && cell % 2 == 1 && seen <= LAST_STORED)
 }
 
 impl History {
     pub fn reset(&mut self) {
         self.memo.forget();
-        for items in &mut self.items {
-            items.clear();
+        for contents in &mut self.contents {
+            contents.clear();
         }
         for running in &mut self.running {
             running.active = false;
@@ -117,85 +153,209 @@ impl History {
     /// Sets what a cell holds at the beginning.
     pub fn start(&mut self, cell: usize, value: u8) {
         self.memo.forget();
-        self.items[cell].clear();
-        self.items[cell].push(Item { value, writer: NOBODY, during: 0 });
+        self.contents[cell].clear();
+        self.contents[cell].push(Content { value, done: 0 });
     }
 
-    /// Allowed values at this moment, as bits.
+    /// What the array may hold at this moment, as bits.
     pub fn allowed(&self, cell: usize) -> u64 {
-        self.items[cell].iter().fold(0, |bits, item| bits | 1 << item.value)
+        self.contents[cell].iter().fold(0, |bits, content| bits | 1 << content.value)
     }
 
-    /// What the running operation of `actor` may have seen at `cell`.
+    /// True if the running operation of `actor` may have seen this value at `cell`.
+    pub fn may_have_seen(&self, actor: usize, cell: usize, value: u8) -> bool {
+        let seen = self.running[actor].seen[cell];
+        seen & 1 << value != 0 || (seen & 1 << PAST != 0 && fits(cell, PAST, value))
+    }
+
+    /// What the running operation of `actor` may have seen at `cell`, as bits.
     pub fn seen(&self, actor: usize, cell: usize) -> u64 {
         self.running[actor].seen[cell]
     }
 
-    pub fn begin(&mut self, actor: usize, effects: Effects) {
+    /// An operation begins, with what it does and the cells (bits) it looks at.
+    pub fn begin(&mut self, actor: usize, actions: Vec<(usize, Action)>, reads: u32) {
         self.memo.forget();
         assert!(!self.running[actor].active, "an actor runs one operation at a time");
-        let writes = effects.writes.clone();
-        let moves = effects.moves.clone();
-        let mut seen = [0; TRACKED];
-        for (cell, seen) in seen.iter_mut().enumerate() {
-            if effects.reads & 1 << cell != 0 {
-                *seen = self.allowed(cell);
-            }
+        let cells = actions.iter().fold(0, |bits, (cell, _)| bits | 1 << cell);
+        let mut disturbed = 0;
+        for other in self.running.iter_mut().filter(|other| other.active) {
+            other.disturbed |= cells;
+            disturbed = other.actions.iter().fold(disturbed, |bits, (cell, _)| bits | 1 << cell);
         }
-        self.running[actor] = Running { active: true, effects, seen };
-        for (cell, value) in writes {
-            self.add(cell, value, actor);
+        let seen = [0; TRACKED];
+        self.running[actor] = Running { active: true, actions, reads, seen, disturbed };
+        self.close();
+    }
+
+    /// What the running operation of `actor` does to a cell is known only now, or anew: what it
+    /// was about to do before nobody can have seen.
+    pub fn set_action(&mut self, actor: usize, cell: usize, action: Action) {
+        self.memo.forget();
+        self.contents[cell].retain(|content| content.done & 1 << actor == 0);
+        self.running[actor].actions.retain(|one| one.0 != cell);
+        self.running[actor].actions.push((cell, action));
+        self.disturb(cell);
+        self.close();
+    }
+
+    fn disturb(&mut self, cell: usize) {
+        for running in &mut self.running {
+            running.disturbed |= 1 << cell;
         }
-        for (from, to) in moves {
-            let bits = self.allowed(from);
-            for value in (0..64).filter(|value| bits & 1 << value != 0) {
-                self.add(to, value, actor);
+    }
+
+    /// What a cell becomes when an operation takes effect there.
+    fn after(&self, actor: usize, action: Action, value: u8) -> u64 {
+        match action {
+            Action::Write(new) => 1 << new,
+            Action::Zero if value == PAST => 1 << PAST,
+            Action::Grow if value != PAST => 1 << value,
+            Action::Zero | Action::Grow => 1 << ZERO,
+            Action::Past => 1 << PAST,
+            Action::Move(from) => self.before(actor, from),
+            Action::Clone(from) => {
+                let before = self.before(actor, from);
+                before | u64::from(before & 1 << PAST != 0) << ZERO
             }
         }
     }
 
-    fn add(&mut self, cell: usize, value: u8, actor: usize) {
-        let item = Item { value, writer: actor as u8, during: 0 };
-        if self.items[cell].contains(&item) {
-            return;
-        }
-        self.items[cell].push(item);
-        for reader in &mut self.running {
-            if reader.active && reader.effects.reads & 1 << cell != 0 {
-                reader.seen[cell] |= 1 << value;
-            }
-        }
-        for mover in 0..ACTORS {
-            if self.running[mover].active && !self.running[mover].effects.moves.is_empty() {
-                for at in 0..self.running[mover].effects.moves.len() {
-                    let (from, to) = self.running[mover].effects.moves[at];
-                    if from == cell {
-                        self.add(to, value, mover);
-                    }
+    /// What a cell may be where the operation of `actor` has not taken effect yet, as bits.
+    fn before(&self, actor: usize, cell: usize) -> u64 {
+        let contents = self.contents[cell].iter();
+        let before = contents.filter(|content| content.done & 1 << actor == 0);
+        before.fold(0, |bits, content| bits | 1 << content.value)
+    }
+
+    /// Adds every content that running operations may make of those that are possible.
+    fn close(&mut self) {
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for actor in (0..ACTORS).filter(|actor| self.running[*actor].active).collect::<Vec<_>>()
+            {
+                for at in 0..self.running[actor].actions.len() {
+                    let (cell, action) = self.running[actor].actions[at];
+                    changed |= self.take_effect(actor, cell, action);
                 }
             }
         }
+        for contents in &mut self.contents {
+            contents.sort_unstable();
+        }
+        for actor in 0..ACTORS {
+            let reads = self.running[actor].reads;
+            for cell in (0..TRACKED).filter(|cell| reads & 1 << cell != 0) {
+                let allowed = self.allowed(cell);
+                self.running[actor].seen[cell] |= allowed;
+            }
+        }
     }
 
-    pub fn end(&mut self, actor: usize) {
+    fn take_effect(&mut self, actor: usize, cell: usize, action: Action) -> bool {
+        let mut changed = false;
+        let mut at = 0;
+        while at < self.contents[cell].len() {
+            let content = self.contents[cell][at];
+            at += 1;
+            if content.done & 1 << actor != 0 {
+                continue;
+            }
+            let values = self.after(actor, action, content.value);
+            for value in (0..64).filter(|value| values & 1 << value != 0) {
+                let next = Content { value, done: content.done | 1 << actor };
+                if !self.contents[cell].contains(&next) {
+                    self.contents[cell].push(next);
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    /// True if an access may see `seen` where the array has this content: it holds the value, or an
+    /// operation that is about to take effect brings it.
+    fn explains(&self, cell: usize, content: Content, seen: u8) -> bool {
+        let brings = |actor: usize, action| {
+            let values = self.after(actor, action, content.value);
+            content.done & 1 << actor == 0
+                && (0..64).any(|value| values & 1 << value != 0 && fits(cell, value, seen))
+        };
+        fits(cell, content.value, seen)
+            || (0..ACTORS).filter(|actor| self.running[*actor].active).any(|actor| {
+                let mut actions = self.running[actor].actions.iter();
+                actions.any(|(at, action)| *at == cell && brings(actor, *action))
+            })
+    }
+
+    /// True if one content explains all of these values, seen at this moment.
+    pub fn explains_all(&self, cell: usize, seen: &[u8]) -> bool {
+        let mut contents = self.contents[cell].iter();
+        contents.any(|content| seen.iter().all(|seen| self.explains(cell, *content, *seen)))
+    }
+
+    /// An access sees `seen` at this moment. False if nothing explains it. While the start state is
+    /// made, nothing is compared.
+    pub fn observe(&mut self, cell: usize, seen: u8) -> bool {
+        if self.contents[cell].is_empty() {
+            return true;
+        }
+        let fitting = |content: &Content| self.explains(cell, *content, seen);
+        let kept: Vec<_> = self.contents[cell].iter().copied().filter(fitting).collect();
+        let explained = !kept.is_empty();
+        if explained && kept.len() < self.contents[cell].len() {
+            self.memo.forget();
+            self.contents[cell] = kept;
+            self.close();
+        }
+        explained
+    }
+
+    /// The operation of `actor` saw a value at some moment. If nobody was about to change the cell
+    /// meanwhile, that holds for now, too.
+    pub fn saw(&mut self, actor: usize, cell: usize, seen: u8) -> bool {
+        let undisturbed = self.running[actor].disturbed & 1 << cell == 0;
+        self.may_have_seen(actor, cell, seen) && (!undisturbed || self.observe(cell, seen))
+    }
+
+    /// A store lands in the file at this moment. False if the cell can only be past the last page.
+    pub fn lands(&mut self, cell: usize, value: u8) -> bool {
+        if self.contents[cell].is_empty() {
+            return true;
+        }
+        self.memo.forget();
+        let page_is_there = |content: &Content| content.value != PAST || cell % 2 == 1;
+        self.contents[cell].retain(page_is_there);
+        for content in &mut self.contents[cell] {
+            if content.value != PAST {
+                content.value = value;
+            }
+        }
+        self.contents[cell].sort_unstable();
+        self.contents[cell].dedup();
+        self.disturb(cell);
+        let explained = !self.contents[cell].is_empty();
+        if explained {
+            self.close();
+        }
+        explained
+    }
+
+    /// The operation of `actor` has ended: it took effect everywhere, or nowhere if it was
+    /// `refused`.
+    pub fn end(&mut self, actor: usize, refused: bool) {
         self.memo.forget();
         self.running[actor].active = false;
         let bit = 1u8 << actor;
-        let others = (0..ACTORS).filter(|other| self.running[*other].active);
-        let others = others.fold(0u8, |bits, other| bits | 1 << other);
-        let surely = self.running[actor].effects.surely;
-        for (cell, items) in self.items.iter_mut().enumerate() {
-            if surely & 1 << cell != 0 {
-                items.retain(|item| item.writer != NOBODY || item.during & bit != 0);
+        for (cell, _) in std::mem::take(&mut self.running[actor].actions) {
+            let contents = &mut self.contents[cell];
+            contents.retain(|content| (content.done & bit == 0) == refused);
+            for content in contents.iter_mut() {
+                content.done &= !bit;
             }
-            for item in items.iter_mut() {
-                item.during &= !bit;
-                if item.writer == actor as u8 {
-                    *item = Item { value: item.value, writer: NOBODY, during: others };
-                }
-            }
-            items.sort_unstable();
-            items.dedup();
+            contents.sort_unstable();
+            contents.dedup();
         }
     }
 }
@@ -203,11 +363,13 @@ impl History {
 impl Hash for History {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let hash = self.memo.hash(|hasher| {
-            self.items.hash(hasher);
+            self.contents.hash(hasher);
             for running in self.running.iter().filter(|running| running.active) {
-                running.effects.reads.hash(hasher);
+                running.reads.hash(hasher);
+                (running.disturbed & running.reads).hash(hasher);
+                running.actions.hash(hasher);
                 for (cell, seen) in running.seen.iter().enumerate() {
-                    if running.effects.reads & 1 << cell != 0 {
+                    if running.reads & 1 << cell != 0 {
                         seen.hash(hasher);
                     }
                 }
@@ -221,46 +383,69 @@ impl Hash for History {
 mod tests {
     use super::*;
 
-    fn write(cell: usize, value: u8) -> Effects {
-        Effects { writes: vec![(cell, value)], surely: 1 << cell, ..Effects::default() }
+    fn history(cells: &[(usize, u8)]) -> History {
+        let mut history = History::default();
+        cells.iter().for_each(|(cell, value)| history.start(*cell, *value));
+        history
+    }
+
+    fn write(value: u8) -> Vec<(usize, Action)> {
+        vec![(0, Action::Write(value))]
     }
 
     #[test]
     fn a_read_after_a_write_sees_it_and_a_racing_read_sees_either() {
-        let mut history = History::default();
-        history.start(0, ZERO);
-        history.begin(0, write(0, 5));
+        let mut history = history(&[(0, ZERO)]);
+        history.begin(0, write(5), 0);
         assert_eq!(history.allowed(0), 1 << ZERO | 1 << 5);
-        history.begin(1, Effects { reads: 1, ..Effects::default() });
-        history.end(0);
+        history.begin(1, Vec::new(), 1);
+        assert!(history.observe(0, 5) && history.observe(0, ZERO), "each racing read by itself");
+        history.end(0, false);
         assert_eq!(history.allowed(0), 1 << 5);
         assert_eq!(history.seen(1, 0), 1 << ZERO | 1 << 5);
+        assert!(!history.observe(0, ZERO));
     }
 
     #[test]
-    fn two_racing_writes_leave_either() {
-        let mut history = History::default();
-        history.start(0, ZERO);
-        history.begin(0, write(0, 5));
-        history.begin(1, write(0, 6));
-        history.end(0);
-        history.end(1);
+    fn two_racing_writes_leave_either_but_all_see_the_same() {
+        let mut history = history(&[(0, ZERO)]);
+        history.begin(0, write(5), 0);
+        history.begin(1, write(6), 0);
+        history.end(0, false);
+        history.end(1, false);
         assert_eq!(history.allowed(0), 1 << 5 | 1 << 6);
-        history.begin(0, write(0, 7));
-        history.end(0);
-        assert_eq!(history.allowed(0), 1 << 7);
+        assert!(!history.explains_all(0, &[5, 6]));
+        assert!(history.observe(0, 6));
+        assert!(!history.observe(0, 5), "no order of the two writes explains both");
+    }
+
+    #[test]
+    fn a_store_takes_effect_when_it_lands() {
+        let mut history = history(&[(0, ZERO)]);
+        history.begin(0, Vec::new(), 0);
+        assert!(!history.observe(0, 7), "not before");
+        assert!(history.lands(0, 7));
+        assert!(!history.observe(0, ZERO), "and for everybody");
+        history.end(0, false);
+        history.start(0, PAST);
+        assert!(!history.lands(0, 7), "nothing lands past the last page");
     }
 
     #[test]
     fn a_move_takes_racing_writes_along() {
-        let mut history = History::default();
-        history.start(0, ZERO);
-        history.start(4, INITIAL);
-        let moves = vec![(4, 0)];
-        history.begin(0, Effects { moves, surely: 1, ..Effects::default() });
-        history.begin(1, write(4, 6));
-        history.end(1);
-        history.end(0);
+        let mut history = history(&[(0, ZERO), (4, INITIAL)]);
+        history.begin(0, vec![(0, Action::Move(4))], 0);
+        history.begin(1, vec![(4, Action::Write(6))], 0);
+        history.end(1, false);
+        history.end(0, false);
         assert_eq!(history.allowed(0), 1 << INITIAL | 1 << 6);
+    }
+
+    #[test]
+    fn what_is_refused_changes_nothing() {
+        let mut history = history(&[(0, ZERO)]);
+        history.begin(0, write(5), 0);
+        history.end(0, true);
+        assert_eq!(history.allowed(0), 1 << ZERO);
     }
 }

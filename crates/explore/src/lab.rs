@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::buffers::Bytes;
 use crate::check;
-use crate::history::{INITIAL, TRACKED, cell_at};
+use crate::history::{INITIAL, cell_at, file_of, local};
 use crate::ops::{Actor, Op};
 use crate::scenario::{READER, SMALL, Scenario, Start, WHOLE};
 use crate::seam::SimSeam;
@@ -88,9 +88,13 @@ pub(crate) struct Lab<B: Subject> {
     used: Vec<bool>,
     waits: Arc<WaitTable<SimSeam>>,
     workers: Vec<Worker>,
-    mapping: Option<Arc<Mapping<Cfg<B>>>>,
+    /// One for each file.
+    mappings: Mappings<B>,
     pub tracing: bool,
 }
+
+/// The files of one execution.
+pub(crate) type Mappings<B> = Arc<[Arc<Mapping<Cfg<B>>>]>;
 
 /// What one execution came to.
 pub(crate) struct Run {
@@ -116,12 +120,21 @@ impl<B: Subject> Lab<B> {
         let vmas = make_vmas(&scenario);
         let used = used_maps(&scenario);
         let waits = Arc::new(WaitTable::new());
-        Lab { scenario, bug, vmas, used, waits, workers: Vec::new(), mapping: None, tracing: false }
+        Lab {
+            scenario,
+            bug,
+            vmas,
+            used,
+            waits,
+            workers: Vec::new(),
+            mappings: Arc::new([]),
+            tracing: false,
+        }
     }
 
     /// Makes the start state.
     fn prepare(&mut self) {
-        self.mapping = None;
+        self.mappings = Arc::new([]);
         let scenario = &self.scenario;
         let size_changes = {
             let ops = scenario.actors.iter().flatten();
@@ -130,41 +143,46 @@ impl<B: Subject> Lab<B> {
         world::with(|world| {
             world.reset(&scenario.maps, self.bug, self.tracing);
             world.count = scenario.actors.len();
+            world.file_count = scenario.file_count();
             world.sizes_change = size_changes;
         });
-        let block_map = Stepped::new(B::create(SimMedia.len()));
-        let mapping = Arc::new(Mapping::<Cfg<B>>::new(
-            7,
-            Arc::new(block_map),
-            Arc::new(SimMedia),
-            self.waits.clone(),
-            FaultPolicy { largest: Order::Pmd, around: scenario.around },
-        ));
-        for (vma, _) in self.vmas.iter().zip(&self.used).filter(|(_, used)| **used) {
-            mapping.add_map(vma.clone());
+        let files = Stepped::<B>::make(SimMedia.len(), scenario.file_count());
+        let mapping = |(number, block_map): (usize, Stepped<B>)| {
+            Arc::new(Mapping::<Cfg<B>>::new(
+                7 + number as u64,
+                Arc::new(block_map),
+                Arc::new(SimMedia),
+                self.waits.clone(),
+                FaultPolicy { largest: Order::Pmd, around: scenario.around },
+            ))
+        };
+        self.mappings = files.into_iter().enumerate().map(mapping).collect();
+        for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| self.used[*map]) {
+            let mapping = self.mappings.get(scenario.maps[map].file);
+            mapping.into_iter().for_each(|mapping| mapping.add_map(vma.clone()));
         }
-        start_state(scenario, &mapping, &self.vmas);
-        look_at_index(&mapping, None);
+        if world::with(|world| world.violation.is_none()) {
+            start_state(scenario, &self.mappings, &self.vmas);
+        }
+        look_at_indexes(&self.mappings, None);
         world::with(|world| {
-            for at in 0..TRACKED {
+            for at in world.tracked() {
                 let value = world.stored_value(cell_at(at));
                 world.history.start(at, value);
             }
         });
-        self.mapping = Some(mapping);
     }
 
     fn start_actors(&mut self) {
-        let mapping = self.mapping.clone().expect("prepared");
         for number in 0..self.scenario.actors.len() {
             if self.workers.len() <= number {
                 self.workers.push(Worker::new(number));
             }
-            let (mapping, vmas) = (mapping.clone(), self.vmas.clone());
+            let (mappings, vmas) = (self.mappings.clone(), self.vmas.clone());
             let ops: &[Op] = &self.scenario.actors[number];
             let ops: Vec<Op> = ops.to_vec();
             let job: Job = Box::new(move || {
-                let actor = Actor { mapping, vmas, number };
+                let actor = Actor { mappings, vmas, number };
                 for (at, op) in ops.iter().enumerate() {
                     actor.run(op, at);
                 }
@@ -185,7 +203,7 @@ impl<B: Subject> Lab<B> {
     pub fn run(&mut self, guide: &mut impl Guide) -> Run {
         self.prepare();
         self.start_actors();
-        let mapping = self.mapping.clone().expect("prepared");
+        let mappings = self.mappings.clone();
         let mut schedule = Vec::new();
         let mut last = None;
         let mut must_check = guide.reached(|| world::with(|world| world.fingerprint()));
@@ -213,14 +231,12 @@ impl<B: Subject> Lab<B> {
             let actor = guide.pick(enabled, last);
             schedule.push(actor as u8);
             self.resume(actor);
-            if world::with(|world| world.index_touched) {
-                look_at_index(&mapping, Some(actor));
-            }
+            look_at_indexes(&mappings, Some(actor));
             last = Some(actor);
             must_check = guide.reached(|| world::with(|world| world.fingerprint()));
         }
         if must_check && world::with(|world| world.violation.is_none()) {
-            self.finish(&mapping);
+            self.finish(&mappings);
         }
         let (violation, trace) =
             world::with(|world| (world.violation.take(), world.trace.take().unwrap_or_default()));
@@ -234,15 +250,15 @@ impl<B: Subject> Lab<B> {
         for worker in self.workers.drain(..) {
             std::mem::forget(worker);
         }
-        std::mem::forget(self.mapping.take());
+        std::mem::forget(std::mem::replace(&mut self.mappings, Arc::new([])));
         self.waits = Arc::new(WaitTable::new());
     }
 
     /// What must hold when all actors have finished: nothing locked, nobody waiting, all views
     /// agree, and a writeback brings everything to the medium.
-    fn finish(&self, mapping: &Arc<Mapping<Cfg<B>>>) {
+    fn finish(&self, mappings: &Mappings<B>) {
         let work = AssertUnwindSafe(|| {
-            mapping.assert_quiet();
+            mappings.iter().for_each(|mapping| mapping.assert_quiet());
             check::quiet();
             for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| self.used[*map]) {
                 let closed = self.scenario.actors.iter().flatten();
@@ -251,15 +267,17 @@ impl<B: Subject> Lab<B> {
                 if closed.next().is_some() {
                     continue;
                 }
-                for cell in (0..TRACKED).map(cell_at) {
-                    if vma.pages.contains(PageIndex(u64::from(cell / 2))) {
-                        let value = load(mapping, vma, map, cell);
+                let file = self.scenario.maps[map].file;
+                let cells = world::with(|world| world.tracked()).map(cell_at);
+                for cell in cells.filter(|cell| file_of(*cell) == file) {
+                    if vma.pages.contains(PageIndex(u64::from(local(cell) / 2))) {
+                        let value = load(&mappings[file], vma, map, cell);
                         check::last_load(map, cell, value);
                     }
                 }
             }
-            mapping.writeback(PageRange::from(PageIndex(0)));
-            look_at_index(mapping, None);
+            mappings.iter().for_each(|mapping| mapping.writeback(PageRange::from(PageIndex(0))));
+            look_at_indexes(mappings, None);
             world::with(check::state);
             check::all_durable();
         });
@@ -314,10 +332,13 @@ fn start_maps(start: Start) -> &'static [usize] {
         Start::ZeroPte | Start::CleanPte | Start::DirtyPte => &[SMALL],
         Start::DirtyPmd => &[WHOLE],
         Start::Mixed => &[SMALL, READER],
+        Start::SharedPte => &[SMALL],
+        Start::SharedPmd => &[READER],
     }
 }
 
-fn start_state<B: Subject>(scenario: &Scenario, mapping: &Mapping<Cfg<B>>, vmas: &[Arc<Vma>]) {
+fn start_state<B: Subject>(scenario: &Scenario, mappings: &Mappings<B>, vmas: &[Arc<Vma>]) {
+    let mapping = &mappings[0];
     let write = |start: u32, end: u32| {
         let bytes = u64::from(end - start) * CELL;
         let source = Bytes { value: INITIAL, len: bytes };
@@ -327,9 +348,9 @@ fn start_state<B: Subject>(scenario: &Scenario, mapping: &Mapping<Cfg<B>>, vmas:
     let unit = 0..1024u32;
     match scenario.start {
         Start::Hole | Start::ZeroPte | Start::ZeroPmd => {}
-        Start::CleanPte | Start::DirtyPte => write(0, 4),
+        Start::CleanPte | Start::DirtyPte | Start::SharedPte => write(0, 4),
         Start::Mixed => write(0, 2),
-        Start::CleanPmd | Start::DirtyPmd => write(unit.start, unit.end),
+        Start::CleanPmd | Start::DirtyPmd | Start::SharedPmd => write(unit.start, unit.end),
         Start::Unwritten => {
             let bytes = 0..u64::from(unit.end) * CELL;
             mapping.allocate(bytes, false).expect("the medium is large enough");
@@ -341,16 +362,25 @@ fn start_state<B: Subject>(scenario: &Scenario, mapping: &Mapping<Cfg<B>>, vmas:
         let size = u64::from(scenario.size) * CELL;
         mapping.truncate(size).expect("any size is fine");
     }
+    let cloned = match scenario.start {
+        Start::SharedPte => mappings[1].clone_range(0, mapping, 0..4 * CELL),
+        Start::SharedPmd => {
+            let unit = u64::from(unit.end) * CELL;
+            mapping.clone_range(unit, mapping, 0..unit)
+        }
+        _ => Ok(()),
+    };
+    cloned.expect("the ranges lie in the files");
     let load = |map: usize, cell| load(mapping, &vmas[map], map, cell);
     let store = |map: usize, cell| store(mapping, &vmas[map], map, cell, STORED);
     match scenario.start {
         Start::Hole | Start::Unwritten => {}
-        Start::ZeroPte | Start::CleanPte => {
+        Start::ZeroPte | Start::CleanPte | Start::SharedPte => {
             // A small map gives a small entry; a load through it may make it DIRTY where page
             // tables cannot protect, as in production.
             load(SMALL, 0);
         }
-        Start::ZeroPmd | Start::CleanPmd => {
+        Start::ZeroPmd | Start::CleanPmd | Start::SharedPmd => {
             load(READER, 0);
         }
         Start::DirtyPte => {
@@ -366,10 +396,19 @@ fn start_state<B: Subject>(scenario: &Scenario, mapping: &Mapping<Cfg<B>>, vmas:
     }
 }
 
-/// Reads the index out, and tells who locked what: an entry that is locked now and was not before
+/// Looks at the indexes that may have changed.
+fn look_at_indexes<B: Subject>(mappings: &Mappings<B>, actor: Option<usize>) {
+    for (file, mapping) in mappings.iter().enumerate() {
+        if world::with(|world| world.files[file].index_touched) {
+            look_at_index(file, mapping, actor);
+        }
+    }
+}
+
+/// Reads an index out, and tells who locked what: an entry that is locked now and was not before
 /// belongs to the actor that just ran (I5).
-fn look_at_index<B: Subject>(mapping: &Mapping<Cfg<B>>, actor: Option<usize>) {
-    let mut now = world::with(|world| std::mem::take(&mut world.spare_entries));
+fn look_at_index<B: Subject>(file: usize, mapping: &Mapping<Cfg<B>>, actor: Option<usize>) {
+    let mut now = world::with(|world| std::mem::take(&mut world.files[file].spare_entries));
     now.clear();
     let mut hasher = FxHasher::default();
     mapping.for_each_entry(|pages, entry, marks| {
@@ -380,21 +419,22 @@ fn look_at_index<B: Subject>(mapping: &Mapping<Cfg<B>>, actor: Option<usize>) {
     let mut pins = FxHasher::default();
     mapping.for_each_pin(|pages| pages.hash(&mut pins));
     world::with(|world| {
-        world.pins_hash = pins.finish();
+        let state = &mut world.files[file];
+        state.pins_hash = pins.finish();
         for slot in now.iter_mut().filter(|slot| slot.entry.is_locked()) {
-            let before = world.entries.iter().find(|old| old.pages == slot.pages);
+            let before = state.entries.iter().find(|old| old.pages == slot.pages);
             slot.owner = before.and_then(|old| old.owner).or(actor);
         }
-        for old in world.entries.iter().filter(|old| old.owner.is_some() && old.owner != actor) {
+        for old in state.entries.iter().filter(|old| old.owner.is_some() && old.owner != actor) {
             let kept = now.iter().any(|slot| slot.pages == old.pages && slot.entry.is_locked());
             if !kept {
                 let seen = format!("{:?} of {:?} was unlocked by {actor:?}", old.pages, old.owner);
                 world.violation.get_or_insert(Violation { clause: "I5", seen });
             }
         }
-        world.spare_entries = std::mem::replace(&mut world.entries, now);
-        world.index_touched = false;
-        world.index_hash = hasher.finish();
+        state.spare_entries = std::mem::replace(&mut state.entries, now);
+        state.index_touched = false;
+        state.index_hash = hasher.finish();
     });
 }
 

@@ -11,15 +11,16 @@ use limpid_pmem::{MediaError, Persist};
 
 use crate::buffers::{Bytes, InMap, Seen};
 use crate::history::{
-    Effects, INITIAL, PAST, TRACKED, UNIT_CELLS, ZERO, cell_at, tracked, value_name, value_of,
+    Action, INITIAL, PAST, TRACKED, ZERO, cell_at, file_of, local, tracked, value_name, value_of,
 };
-use crate::lab::Cfg;
-use crate::sim::{CELL, SimMedia, Subject, Tables};
+use crate::lab::{Cfg, Mappings};
+use crate::sim::{CELL, SimMedia, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Pending};
 
 /// One operation on the file. Cells are halves of pages (2 KiB), counted from the start of the
-/// file; a 2 MiB unit has 1024. Maps are numbers into the scenario's maps.
+/// file; a 2 MiB unit has 1024. Those from 4096 on are the second file's. Maps are numbers into the
+/// scenario's maps.
 #[allow(missing_docs)] // The fields are what the enum's documentation calls them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -53,17 +54,22 @@ pub enum Op {
     Pin { cells: Range<u32> },
     /// Stores through a map, then closes it.
     Close { map: usize, cell: u32 },
+    /// Makes what is at `to` on share the blocks of `cells`, here or in the other file.
+    Clone { cells: Range<u32>, to: u32 },
 }
 
+/// The bytes of the file; a range lies in one file.
 fn bytes(cells: &Range<u32>) -> Range<u64> {
-    u64::from(cells.start) * CELL..u64::from(cells.end) * CELL
+    let start = u64::from(local(cells.start)) * CELL;
+    start..start + cells.len() as u64 * CELL
 }
 
 fn pages(cells: &Range<u32>) -> PageRange {
-    PageRange::new(u64::from(cells.start / 2), u64::from(cells.end.div_ceil(2)))
+    let end = local(cells.start) + cells.len() as u32;
+    PageRange::new(u64::from(local(cells.start) / 2), u64::from(end.div_ceil(2)))
 }
 
-fn bits(cells: &Range<u32>) -> u16 {
+fn bits(cells: &Range<u32>) -> u32 {
     (0..TRACKED).filter(|at| cells.contains(&cell_at(*at))).fold(0, |bits, at| bits | 1 << at)
 }
 
@@ -72,97 +78,93 @@ impl Op {
     pub fn changes_size(&self, size: u32) -> bool {
         match self {
             Op::Write { cells } => cells.end > size,
-            Op::Truncate { .. } | Op::Collapse { .. } | Op::Insert { .. } => true,
+            Op::Truncate { .. } | Op::Collapse { .. } | Op::Insert { .. } | Op::Clone { .. } => {
+                true
+            }
             _ => false,
         }
     }
 
+    /// A cell of the file that the operation works on; of a clone, of its source.
+    pub(crate) fn cell(&self) -> u32 {
+        match self {
+            Op::Load { cell, .. } | Op::Store { cell, .. } | Op::Close { cell, .. } => *cell,
+            Op::WriteFrom { to, .. } => *to,
+            Op::ReadInto { from, .. } => *from,
+            Op::Truncate { cells } => *cells,
+            Op::Read { cells }
+            | Op::Write { cells }
+            | Op::Punch { cells }
+            | Op::Zero { cells }
+            | Op::Allocate { cells }
+            | Op::Collapse { cells }
+            | Op::Insert { cells }
+            | Op::Sync { cells }
+            | Op::Pin { cells }
+            | Op::Clone { cells, .. } => cells.start,
+        }
+    }
+
     /// The cells whose durability the operation promises when it returns.
-    pub(crate) fn durable(&self) -> u16 {
+    pub(crate) fn durable(&self) -> u32 {
         match self {
             Op::Write { cells } | Op::Sync { cells } => bits(cells),
             _ => 0,
         }
     }
 
-    /// What the operation may do, given what is allowed at each cell when it begins.
-    pub(crate) fn effects(&self, value: u8, allowed: &[u64; TRACKED], maps: &[Tables]) -> Effects {
-        let mut effects = Effects { reads: self.durable(), ..Effects::default() };
-        let past = |at: usize| allowed[at] & 1 << PAST != 0;
-        let only_past = |at: usize| allowed[at] == 1 << PAST;
-        match self {
-            Op::Load { cell, .. } => effects.reads |= bits(&(*cell..cell + 1)),
-            Op::Store { map, .. } if !maps[*map].spec.shared => {}
-            Op::Store { cell, .. }
-            | Op::Close { cell, .. }
-            | Op::Pin { cells: Range { start: cell, .. } } => {
-                effects.reads |= bits(&(*cell..cell + 1));
-                let at = tracked(*cell).expect("stores go to tracked cells");
-                if !only_past(at) {
-                    effects.writes.push((at, value));
-                    if !past(at) {
-                        effects.surely |= 1 << at;
-                    }
-                }
+    /// What the operation does to the cells, but for stores, and the cells (bits) it looks at.
+    pub(crate) fn effects(&self, value: u8) -> (Vec<(usize, Action)>, u32) {
+        let mut reads = self.durable();
+        let actions = match self {
+            Op::Read { cells } => {
+                reads |= bits(cells);
+                Vec::new()
             }
-            Op::Read { cells } => effects.reads |= bits(cells),
-            Op::Write { cells } => {
-                for at in 0..TRACKED {
-                    if cells.contains(&cell_at(at)) {
-                        effects.writes.push((at, value));
-                        effects.surely |= 1 << at;
-                    } else if cell_at(at) < cells.start && past(at) {
-                        effects.writes.push((at, ZERO));
-                        effects.surely |= u16::from(only_past(at)) << at;
-                    }
-                }
+            Op::ReadInto { from, .. } => {
+                reads |= bits(&(*from..*from + 1));
+                Vec::new()
             }
-            Op::WriteFrom { from, to, .. } | Op::ReadInto { from, to, .. } => {
-                let from = tracked(*from).expect("copies are between tracked cells");
-                let to = tracked(*to).expect("copies are between tracked cells");
-                effects.moves.push((from, to));
-                effects.surely |= 1 << to;
-            }
+            Op::Load { .. } | Op::Store { .. } | Op::Close { .. } | Op::Pin { .. } => Vec::new(),
+            Op::Allocate { .. } | Op::Sync { .. } => Vec::new(),
+            Op::Write { cells } => on_file(cells.start, |cell| match cells.contains(&cell) {
+                true => Some(Action::Write(value)),
+                false => (cell < cells.start).then_some(Action::Grow),
+            }),
+            // What is written is known when it was loaded.
+            Op::WriteFrom { to, .. } => on_file(*to, |cell| (cell < *to).then_some(Action::Grow)),
             Op::Punch { cells } | Op::Zero { cells } => {
-                for at in (0..TRACKED).filter(|at| cells.contains(&cell_at(*at))) {
-                    if !only_past(at) {
-                        effects.writes.push((at, ZERO));
-                        effects.surely |= u16::from(!past(at)) << at;
-                    }
-                }
+                on_file(cells.start, |cell| cells.contains(&cell).then_some(Action::Zero))
             }
-            Op::Allocate { .. } | Op::Sync { .. } => {}
-            Op::Truncate { cells } => {
-                for at in 0..TRACKED {
-                    if cell_at(at) >= *cells {
-                        effects.writes.push((at, PAST));
-                        effects.surely |= 1 << at;
-                    } else if past(at) {
-                        effects.writes.push((at, ZERO));
-                        effects.surely |= u16::from(only_past(at)) << at;
-                    }
+            Op::Truncate { cells } => on_file(*cells, |cell| {
+                Some(if cell >= *cells { Action::Past } else { Action::Grow })
+            }),
+            Op::Clone { cells, to } => on_file(*to, |cell| {
+                let from = cell.checked_sub(*to).map(|by| cells.start + by);
+                match from.filter(|from| cells.contains(from)).and_then(tracked) {
+                    Some(from) => Some(Action::Clone(from)),
+                    None => (cell < *to).then_some(Action::Grow),
                 }
-            }
-            Op::Collapse { cells } => self.shifts(cells, true, &mut effects),
-            Op::Insert { cells } => self.shifts(cells, false, &mut effects),
-        }
-        effects
+            }),
+            Op::Collapse { cells } => on_file(cells.start, |cell| {
+                let from = tracked(cell + cells.len() as u32).filter(|_| cell >= cells.start);
+                let from = from.filter(|at| file_of(cell_at(*at)) == 0).map(Action::Move);
+                (cell >= cells.start).then(|| from.unwrap_or(Action::Past))
+            }),
+            Op::Insert { cells } => on_file(cells.start, |cell| {
+                let from = cell.checked_sub(cells.len() as u32);
+                let from = from.filter(|from| *from >= cells.start).and_then(tracked);
+                (cell >= cells.start).then(|| from.map_or(Action::Write(ZERO), Action::Move))
+            }),
+        };
+        (actions, reads)
     }
+}
 
-    fn shifts(&self, cells: &Range<u32>, down: bool, effects: &mut Effects) {
-        assert!(cells.start.is_multiple_of(UNIT_CELLS) && cells.end.is_multiple_of(UNIT_CELLS));
-        for at in (0..TRACKED).filter(|at| cell_at(*at) >= cells.start) {
-            effects.surely |= 1 << at;
-            let len = cells.end - cells.start;
-            let from =
-                if down { cell_at(at).checked_add(len) } else { cell_at(at).checked_sub(len) };
-            match from.filter(|from| *from >= cells.start).and_then(tracked) {
-                Some(from) => effects.moves.push((from, at)),
-                None if down => effects.writes.push((at, PAST)),
-                None => effects.writes.push((at, ZERO)),
-            }
-        }
-    }
+/// What an operation does to each tracked cell of the file that `cell` belongs to.
+fn on_file(cell: u32, action: impl Fn(u32) -> Option<Action>) -> Vec<(usize, Action)> {
+    let cells = (0..TRACKED).filter(|at| file_of(cell_at(*at)) == file_of(cell));
+    cells.filter_map(|at| Some((at, action(cell_at(at))?))).collect()
 }
 
 impl fmt::Display for Op {
@@ -184,13 +186,14 @@ impl fmt::Display for Op {
             Op::Sync { cells } => write!(f, "sync {cells:?}"),
             Op::Pin { cells } => write!(f, "pin {cells:?}, store, unpin"),
             Op::Close { map: m, cell } => write!(f, "store {}[{cell}] and close", map(m)),
+            Op::Clone { cells, to } => write!(f, "clone {cells:?} to {to}"),
         }
     }
 }
 
 /// What one actor works with.
 pub(crate) struct Actor<B: Subject> {
-    pub mapping: Arc<Mapping<Cfg<B>>>,
+    pub mappings: Mappings<B>,
     pub vmas: Arc<[Arc<Vma>]>,
     pub number: usize,
 }
@@ -201,15 +204,14 @@ impl<B: Subject> Actor<B> {
         world::step(Pending::Step, || format!("BEGIN {op}"));
         let value = value_of(self.number, at);
         world::with(|world| {
-            let allowed = core::array::from_fn(|cell| world.history.allowed(cell));
-            let effects = op.effects(value, &allowed, &world.tables);
-            world.history.begin(self.number, effects);
+            let (actions, reads) = op.effects(value);
+            world.history.begin(self.number, actions, reads);
             world.actors[self.number].seen = at as u64;
         });
-        self.perform(op, value);
+        let refused = !self.perform(op, value);
         self.check_durable(op);
         world::with(|world| {
-            world.history.end(self.number);
+            world.history.end(self.number, refused);
             let actor = &mut world.actors[self.number];
             actor.op = at + 1;
             actor.seen = 0;
@@ -217,82 +219,100 @@ impl<B: Subject> Actor<B> {
         world::note(|| "END".into());
     }
 
+    fn mapping(&self, cell: u32) -> &Arc<Mapping<Cfg<B>>> {
+        &self.mappings[file_of(cell)]
+    }
+
     fn vma(&self, map: usize) -> &Vma {
         &self.vmas[map]
     }
 
-    fn perform(&self, op: &Op, value: u8) {
-        let mapping = &*self.mapping;
+    /// Performs the operation; false if it was refused.
+    fn perform(&self, op: &Op, value: u8) -> bool {
+        let mapping = self.mapping(op.cell());
         match op {
             Op::Load { map, cell } => {
-                let seen = load(mapping, self.vma(*map), *map, *cell);
-                self.saw(*cell, seen, self.vma(*map).shared, *map);
+                load(mapping, self.vma(*map), *map, *cell);
+                true
             }
             Op::Store { map, cell } => {
                 let done = store(mapping, self.vma(*map), *map, *cell, value);
-                if !done {
-                    self.saw(*cell, PAST, true, *map);
-                } else if !self.vma(*map).shared {
+                if done && !self.vma(*map).shared {
                     world::with(|world| world.private_stores.push((*map, *cell, value)));
                 }
+                done
             }
             Op::Read { cells } => self.read(cells),
             Op::Write { cells } => {
                 let source = Bytes { value, len: u64::from(cells.end - cells.start) * CELL };
                 let written = mapping.write(WriteAt::Offset(bytes(cells).start), &source);
-                self.expect(written.map(|_| ()));
+                self.expect(written.map(|_| ()))
             }
             Op::WriteFrom { map, from, to } => {
                 let vma = self.vma(*map);
-                let source = InMap { mapping, vma, map: *map, cell: *from };
+                let source = InMap { mapping, vma, map: *map, cell: *from, file_cell: *to };
                 let at = WriteAt::Offset(u64::from(*to) * CELL);
-                self.expect(mapping.write(at, &source).map(|_| ()));
+                self.expect(mapping.write(at, &source).map(|_| ()))
             }
             Op::ReadInto { map, from, to } => {
-                let mut sink = InMap { mapping, vma: self.vma(*map), map: *map, cell: *to };
-                self.expect(mapping.read(u64::from(*from) * CELL, &mut sink).map(|_| ()));
+                let vma = self.vma(*map);
+                let mut sink = InMap { mapping, vma, map: *map, cell: *to, file_cell: *from };
+                self.expect(mapping.read(u64::from(*from) * CELL, &mut sink).map(|_| ()))
             }
             Op::Punch { cells } => self.expect(mapping.punch(bytes(cells))),
             Op::Zero { cells } => self.expect(mapping.zero_range(bytes(cells), true)),
             Op::Allocate { cells } => self.expect(mapping.allocate(bytes(cells), true)),
             Op::Collapse { cells } => self.expect(mapping.collapse(bytes(cells))),
             Op::Insert { cells } => self.expect(mapping.insert(bytes(cells))),
-            Op::Truncate { cells } => self.expect(mapping.truncate(u64::from(*cells) * CELL)),
-            Op::Sync { cells } => mapping.writeback(pages(cells)),
+            Op::Truncate { cells } => {
+                self.expect(mapping.truncate(u64::from(local(*cells)) * CELL))
+            }
+            Op::Sync { cells } => {
+                mapping.writeback(pages(cells));
+                true
+            }
             Op::Pin { cells } => self.pin(cells, value),
             Op::Close { map, cell } => {
-                store(mapping, self.vma(*map), *map, *cell, value);
+                let done = store(mapping, self.vma(*map), *map, *cell, value);
                 mapping.remove_map(&self.vmas[*map]);
+                done
+            }
+            Op::Clone { cells, to } => {
+                let at = u64::from(local(*to)) * CELL;
+                self.expect(self.mapping(*to).clone_range(at, mapping, bytes(cells)))
             }
         }
     }
 
-    fn expect<E: fmt::Debug>(&self, result: Result<(), DaxError<E>>) {
+    /// True if the operation was done. It may be refused if the range, or the buffer, has moved
+    /// past the end meanwhile.
+    fn expect<E: fmt::Debug>(&self, result: Result<(), DaxError<E>>) -> bool {
         match result {
-            // The range may have moved past the end meanwhile, or the buffer.
-            Ok(())
-            | Err(DaxError::Unaligned { .. } | DaxError::Media(MediaError::Buffer))
+            Ok(()) => return true,
+            Err(DaxError::Unaligned { .. } | DaxError::Media(MediaError::Buffer))
             | Err(DaxError::TooLarge { .. }) => {}
             Err(error) => world::with(|world| world.fail("C1", format!("failed: {error:?}"))),
         }
+        false
     }
 
-    fn read(&self, cells: &Range<u32>) {
+    fn read(&self, cells: &Range<u32>) -> bool {
         let mut sink = Seen { values: vec![PAST; cells.len()] };
-        let result = self.mapping.read(bytes(cells).start, &mut sink);
-        self.expect(result.map(|_| ()));
+        let result = self.mapping(cells.start).read(bytes(cells).start, &mut sink);
+        let done = self.expect(result.map(|_| ()));
         world::note(|| {
             let names: Vec<_> = sink.values.iter().map(|value| value_name(*value)).collect();
             format!("read {}", names.join(" "))
         });
         for (cell, value) in cells.clone().zip(&sink.values) {
-            self.saw(cell, *value, true, usize::MAX);
+            self.saw(cell, *value);
         }
+        done
     }
 
-    fn pin(&self, cells: &Range<u32>, value: u8) {
-        let Ok(pin) = self.mapping.pin(pages(cells)) else {
-            return;
+    fn pin(&self, cells: &Range<u32>, value: u8) -> bool {
+        let Ok(pin) = self.mapping(cells.start).pin(pages(cells)) else {
+            return false;
         };
         let first = pin.extents()[0];
         world::with(|world| {
@@ -303,22 +323,22 @@ impl<B: Subject> Actor<B> {
             }));
         });
         world::step(Pending::Step, || "store by device address".into());
-        let device = first.device_at(u64::from(cells.start) * CELL);
+        let device = first.device_at(bytes(cells).start);
         SimMedia.put(device..device + CELL, value, Persist::No);
+        world::with(|world| world.landed(cells.start, value));
         world::step(Pending::Step, || "unpin".into());
         world::with(|world| world.actors[self.number].pinned.clear());
         drop(pin);
+        true
     }
 
-    /// Compares what was seen with what was allowed at any moment of the operation.
-    fn saw(&self, cell: u32, value: u8, shared: bool, map: usize) {
+    /// Compares what read saw with what there was at any moment of the operation.
+    fn saw(&self, cell: u32, value: u8) {
         let Some(at) = tracked(cell) else { return };
         world::with(|world| {
-            let allowed = world.history.seen(self.number, at);
-            let copied = !shared && world.tables[map].private_copy(cell / 2).is_some();
-            if !copied && !is_allowed(allowed, cell, value, world.size) {
-                let clause = clause_for(value, allowed);
-                world.fail(clause, wrong(cell, value, allowed));
+            if !world.history.saw(self.number, at, value) {
+                let allowed = world.history.seen(self.number, at);
+                world.fail(clause_for(value, allowed), wrong(cell, value, allowed));
             }
         });
     }
@@ -329,21 +349,14 @@ impl<B: Subject> Actor<B> {
         world::with(|world| {
             for at in (0..TRACKED).filter(|at| promised & 1 << at != 0) {
                 let value = world.durable_value(cell_at(at));
-                let allowed = world.history.seen(self.number, at);
-                if !is_allowed(allowed, cell_at(at), value, world.size) {
+                if !world.history.may_have_seen(self.number, at, value) {
+                    let allowed = world.history.seen(self.number, at);
                     let seen = wrong(cell_at(at), value, allowed);
                     world.fail("I4", format!("on the medium: {seen}"));
                 }
             }
         });
     }
-}
-
-/// True if `value` may be seen at `cell`. Behind the end of the file, in its last page, bytes that
-/// were stored there through a map may be seen.
-pub(crate) fn is_allowed(allowed: u64, cell: u32, value: u8, size: u64) -> bool {
-    let in_last_page = u64::from(cell | 1) * CELL < size.next_multiple_of(PAGE_SIZE);
-    allowed & 1 << value != 0 || (allowed & 1 << PAST != 0 && in_last_page && value <= 60)
 }
 
 /// The clause that a wrong value breaks.
@@ -372,7 +385,7 @@ pub(crate) fn fault<B: Subject>(
     cell: u32,
     access: Access,
 ) -> bool {
-    match mapping.fault(vma, PageIndex(u64::from(cell / 2)), access) {
+    match mapping.fault(vma, PageIndex(u64::from(local(cell) / 2)), access) {
         FaultOutcome::Installed | FaultOutcome::PastEnd => true,
         outcome => {
             world::with(|world| world.fail("C5", format!("the fault failed: {outcome:?}")));

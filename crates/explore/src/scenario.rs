@@ -1,5 +1,6 @@
 //! Scenarios: a start state, the maps, and what each actor does.
 
+use crate::history::{FILE_CELLS, file_of};
 use crate::ops::Op;
 use crate::sim::{MapSpec, Tracking};
 
@@ -25,11 +26,15 @@ pub enum Start {
     Unwritten,
     /// The first page has data and was stored to, the second is a hole and was loaded.
     Mixed,
+    /// Two pages with data that the second file shares, the first loaded; the rest a hole.
+    SharedPte,
+    /// A unit of data, loaded; the second unit shares its blocks.
+    SharedPmd,
 }
 
 impl Start {
     /// All start states.
-    pub const ALL: [Start; 9] = [
+    pub const ALL: [Start; 11] = [
         Start::Hole,
         Start::ZeroPte,
         Start::ZeroPmd,
@@ -39,6 +44,8 @@ impl Start {
         Start::DirtyPmd,
         Start::Unwritten,
         Start::Mixed,
+        Start::SharedPte,
+        Start::SharedPmd,
     ];
 
     /// The name in scenario names.
@@ -53,6 +60,8 @@ impl Start {
             Start::DirtyPmd => "dirty-pmd",
             Start::Unwritten => "unwritten",
             Start::Mixed => "mixed",
+            Start::SharedPte => "shared-pte",
+            Start::SharedPmd => "shared-pmd",
         }
     }
 }
@@ -103,7 +112,7 @@ impl Flavour {
             Flavour::Unnoticed => Tracking::Unnoticed,
         };
         let stores_fault = self == Flavour::Kernel;
-        MapSpec { start, end, shared, writable, stores_fault, tracking }
+        MapSpec { file: 0, start, end, shared, writable, stores_fault, tracking }
     }
 }
 
@@ -115,6 +124,11 @@ pub const READER: usize = 1;
 pub const SMALL: usize = 2;
 /// Number of the private map.
 pub const PRIVATE: usize = 3;
+
+/// Number of the map of two pages of the second file, shared and writable.
+pub const OTHER: usize = 4;
+/// The first cell of the second file.
+pub const SECOND: u32 = FILE_CELLS;
 
 /// The usual maps, in the order of their numbers.
 pub fn usual_maps(flavour: Flavour) -> Vec<MapSpec> {
@@ -136,7 +150,29 @@ impl Scenario {
             .collect();
         let name = format!("{}/{}/{}", start.name(), flavour.name(), ops.join(" | "));
         let size = 2048;
-        Scenario { name, start, size, around: 0, maps: usual_maps(flavour), actors }
+        let mut scenario =
+            Scenario { name, start, size, around: 0, maps: usual_maps(flavour), actors };
+        if scenario.file_count() > 1 {
+            scenario.maps.push(MapSpec { file: 1, ..flavour.map(0, 2, true, true) });
+        }
+        scenario
+    }
+
+    /// Number of files: two if the start state or an operation needs a second one.
+    pub fn file_count(&self) -> usize {
+        let second = |op: &Op| match op {
+            Op::Clone { cells, to } => file_of(cells.start) + file_of(*to) > 0,
+            op => file_of(op.cell()) > 0,
+        };
+        let two = self.start == Start::SharedPte || self.actors.iter().flatten().any(second);
+        1 + usize::from(two)
+    }
+
+    /// True if files, or parts of one, share blocks: of use only over a block map that can.
+    pub fn shares(&self) -> bool {
+        let clones = |op: &Op| matches!(op, Op::Clone { .. });
+        matches!(self.start, Start::SharedPte | Start::SharedPmd)
+            || self.actors.iter().flatten().any(clones)
     }
 
     /// The same under another name.

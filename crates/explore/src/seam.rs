@@ -58,12 +58,20 @@ fn class_of<T>() -> Class {
 #[derive(Debug)]
 pub struct SimMutex<T> {
     class: Class,
+    /// The file that it belongs to, if it is of an index or of pins.
+    file: usize,
     data: std::sync::Mutex<T>,
 }
 
 impl<T: Send + 'static> Mutex<T> for SimMutex<T> {
     fn new(value: T) -> Self {
-        SimMutex { class: class_of::<T>(), data: std::sync::Mutex::new(value) }
+        let class = class_of::<T>();
+        // The index of a file is made before its pins, and both before the next file's.
+        let file = world::with(|world| {
+            world.indexes += usize::from(class == Class::Index);
+            world.indexes.saturating_sub(1)
+        });
+        SimMutex { class, file, data: std::sync::Mutex::new(value) }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
@@ -78,12 +86,12 @@ impl<T: Send + 'static> Mutex<T> for SimMutex<T> {
             world::with(|world| {
                 match class {
                     Class::Index => {
-                        world.observe(world.index_hash);
-                        world.index_touched = true;
+                        world.observe(world.files[self.file].index_hash);
+                        world.files[self.file].index_touched = true;
                     }
                     Class::Pins => {
-                        world.observe(world.pins_hash);
-                        world.index_touched = true;
+                        world.observe(world.files[self.file].pins_hash);
+                        world.files[self.file].index_touched = true;
                     }
                     Class::Opaque => {
                         world.observe(world.opaque);
@@ -117,7 +125,10 @@ fn lock_name(id: u32) -> &'static str {
     match id {
         0 => "inode lock",
         1 => "invalidate lock",
-        _ => "i_mmap",
+        2 => "i_mmap",
+        3 => "inode lock 2",
+        4 => "invalidate lock 2",
+        _ => "i_mmap 2",
     }
 }
 

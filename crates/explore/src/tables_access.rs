@@ -2,11 +2,11 @@
 
 use limpid_dax::{Access, Mapping, Vma};
 
-use crate::history::{PAST, value_name};
+use crate::history::{PAST, local, value_name};
 use crate::lab::Cfg;
 use crate::ops::fault;
 use crate::sim::{Meets, Subject};
-use crate::world::{self, Pending};
+use crate::world::{self, Pending, SimBug};
 
 /// Loads a cell through a map; `PAST` is SIGBUS.
 pub(crate) fn load<B: Subject>(mapping: &Mapping<Cfg<B>>, vma: &Vma, map: usize, cell: u32) -> u8 {
@@ -15,6 +15,11 @@ pub(crate) fn load<B: Subject>(mapping: &Mapping<Cfg<B>>, vma: &Vma, map: usize,
         let meets = world::with(|world| {
             let meets = world.tables[map].load(cell, &world.medium);
             world.observe(meets);
+            if let Meets::Value(value) = meets
+                && world.tables[map].private_copy(local(cell) / 2).is_none()
+            {
+                world.loaded(cell, value);
+            }
             meets
         });
         match meets {
@@ -53,12 +58,18 @@ pub(crate) fn store<B: Subject>(
                     world.fail("C3", seen);
                 }
                 world.medium.store(device..device + 1, value);
+                world.landed(cell, value);
+            } else if let Err(Meets::Value(value)) = meets {
+                world.loaded(cell, value);
             }
             meets
         });
         match meets {
             Ok(_) => {
                 world::note(|| "done".into());
+                if world::with(|world| world.bug == SimBug::StoreLandsTwice) {
+                    land_again(map, cell, value);
+                }
                 return true;
             }
             Err(Meets::Value(_)) => {
@@ -73,4 +84,14 @@ pub(crate) fn store<B: Subject>(
             }
         }
     }
+}
+
+/// A planted bug: the store is done a second time, if the page still shows the file.
+fn land_again(map: usize, cell: u32, value: u8) {
+    world::step(Pending::Step, || format!("store {} again", value_name(value)));
+    world::with(|world| {
+        if let Ok(Some(device)) = world.tables[map].store(cell, value) {
+            world.medium.store(device..device + 1, value);
+        }
+    });
 }

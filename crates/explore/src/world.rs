@@ -10,7 +10,10 @@ use std::hash::{Hash, Hasher};
 use limpid_dax::{Backing, Entry, Extent, Marks, PAGE_SHIFT, PageIndex, PageRange};
 use rustc_hash::FxHasher;
 
-use crate::history::{ACTORS, History, PAST, ZERO};
+use crate::history::{
+    ACTORS, History, PAST, TRACKED, TRACKED_FIRST, ZERO, file_of, local, tracked, value_name,
+};
+use crate::ops::{clause_for, wrong};
 use crate::sim::{CELL, MapSpec, Medium, Own, Tables};
 
 /// Why an execution is wrong.
@@ -94,6 +97,10 @@ pub enum SimBug {
     NoFence,
     /// A load through a map installs a writable page that nothing marks (B1).
     LoadInstallsWritable,
+    /// The block map publishes a copy of a block that is no longer shared.
+    CopyThoughUnshared,
+    /// A store through a map lands, and a moment later once more.
+    StoreLandsTwice,
 }
 
 pub(crate) struct World {
@@ -104,16 +111,13 @@ pub(crate) struct World {
     pub count: usize,
     pub locks: Vec<LockState>,
     pub parkers: Vec<Park>,
-    pub index_touched: bool,
-    pub index_hash: u64,
-    pub pins_hash: u64,
-    pub entries: Vec<Slot>,
-    /// Room for the next look at the index.
-    pub spare_entries: Vec<Slot>,
+    pub files: [FileState; FILES],
+    /// Number of files, and of indexes made so far.
+    pub file_count: usize,
+    pub indexes: usize,
     pub opaque: u64,
+    /// Of the extents and sizes of all files.
     pub map_hash: u64,
-    pub extents: Vec<Extent>,
-    pub size: u64,
     pub sizes_change: bool,
     pub own: Own,
     pub medium: Medium,
@@ -125,6 +129,33 @@ pub(crate) struct World {
     pub violation: Option<Violation>,
     pub trace: Option<Vec<Line>>,
     pub steps: u64,
+}
+
+/// Files of one execution, at most.
+pub(crate) const FILES: usize = 2;
+
+/// What the harness knows of one file.
+#[derive(Default)]
+pub(crate) struct FileState {
+    /// The index or the pins may have changed since they were looked at.
+    pub index_touched: bool,
+    pub index_hash: u64,
+    pub pins_hash: u64,
+    pub entries: Vec<Slot>,
+    /// Room for the next look at the index.
+    pub spare_entries: Vec<Slot>,
+    pub extents: Vec<Extent>,
+    pub size: u64,
+}
+
+impl FileState {
+    /// What the block map says of a page: the device page, if there is data.
+    pub fn mapped(&self, page: u64) -> Option<u32> {
+        let page = PageIndex(page);
+        let extent = self.extents.iter().find(|extent| extent.pages.contains(page))?;
+        let mapped = matches!(extent.backing, Backing::Mapped | Backing::Shared);
+        mapped.then(|| (extent.device_at(page.offset()) >> PAGE_SHIFT) as u32)
+    }
 }
 
 /// An entry of the index, with the actor that locked it.
@@ -152,15 +183,11 @@ impl World {
             count: 0,
             locks: Vec::new(),
             parkers: Vec::new(),
-            index_touched: false,
-            index_hash: 0,
-            pins_hash: 0,
-            entries: Vec::new(),
-            spare_entries: Vec::new(),
+            files: Default::default(),
+            file_count: 1,
+            indexes: 0,
             opaque: 0,
             map_hash: 0,
-            extents: Vec::new(),
-            size: 0,
             sizes_change: true,
             own: Own::new(),
             medium: Medium::new(),
@@ -188,10 +215,16 @@ impl World {
         self.count = 0;
         self.locks.clear();
         self.parkers.clear();
-        self.index_touched = true;
-        self.entries.clear();
+        self.indexes = 0;
+        for file in &mut self.files {
+            file.index_touched = true;
+            file.index_hash = 0;
+            file.pins_hash = 0;
+            file.entries.clear();
+            file.extents.clear();
+            file.size = 0;
+        }
         self.opaque = 0;
-        self.extents.clear();
         self.own.reset();
         self.medium.reset();
         self.tables.truncate(maps.len());
@@ -215,19 +248,28 @@ impl World {
         }
     }
 
-    /// What the block map says of a page of the file: the device page, if it is mapped.
-    pub fn mapped(&self, page: u64) -> Option<u32> {
-        let page = PageIndex(page);
-        let extent = self.extents.iter().find(|extent| extent.pages.contains(page))?;
-        let mapped = extent.backing == Backing::Mapped;
-        mapped.then(|| (extent.device_at(page.offset()) >> PAGE_SHIFT) as u32)
+    /// The file that a cell belongs to.
+    pub fn file(&self, cell: u32) -> &FileState {
+        &self.files[file_of(cell)]
+    }
+
+    /// Cells that are looked at.
+    pub fn tracked(&self) -> core::ops::Range<usize> {
+        0..if self.file_count > 1 { TRACKED } else { TRACKED_FIRST }
+    }
+
+    /// True while an operation that changes the block map of a file has not returned: it holds
+    /// lock 1 or 2.
+    pub fn changing(&self, file: usize) -> bool {
+        self.locks[3 * file].writer != 0 || self.locks[3 * file + 1].writer != 0
     }
 
     fn value(&self, cell: u32, at: impl Fn(u32) -> u8) -> u8 {
-        if u64::from(cell) * CELL >= self.size {
+        let (file, cell) = (self.file(cell), local(cell));
+        if u64::from(cell) * CELL >= file.size {
             return PAST;
         }
-        let device = self.mapped(u64::from(cell / 2));
+        let device = file.mapped(u64::from(cell / 2));
         device.map_or(ZERO, |device| at(device * 2 + cell % 2))
     }
 
@@ -239,6 +281,23 @@ impl World {
     /// What a read of a cell of the file would see after a power loss.
     pub fn durable_value(&self, cell: u32) -> u8 {
         self.value(cell, |device| self.medium.durable(device))
+    }
+
+    /// A load sees `value` in the file at this moment.
+    pub fn loaded(&mut self, cell: u32, value: u8) {
+        let Some(at) = tracked(cell) else { return };
+        if !self.history.observe(at, value) {
+            let allowed = self.history.allowed(at);
+            self.fail(clause_for(value, allowed), wrong(cell, value, allowed));
+        }
+    }
+
+    /// A store lands in the file at this moment.
+    pub fn landed(&mut self, cell: u32, value: u8) {
+        let Some(at) = tracked(cell) else { return };
+        if !self.history.lands(at, value) {
+            self.fail("C5", format!("{} was stored past the last page", value_name(value)));
+        }
     }
 
     /// Adds to what the running actor has observed.
@@ -270,8 +329,10 @@ impl World {
     /// Hash of the whole state: two executions in states of equal hash go on alike.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = FxHasher::default();
-        self.index_hash.hash(&mut hasher);
-        self.pins_hash.hash(&mut hasher);
+        for file in &self.files[..self.file_count] {
+            file.index_hash.hash(&mut hasher);
+            file.pins_hash.hash(&mut hasher);
+        }
         self.opaque.hash(&mut hasher);
         self.map_hash.hash(&mut hasher);
         self.own.hash(&mut hasher);

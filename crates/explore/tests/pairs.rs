@@ -48,6 +48,11 @@ fn all_schedules_of_pairs_with_fault_around() {
 }
 
 #[test]
+fn all_schedules_of_pairs_on_shared_blocks() {
+    all_clean(&catalog::sharing(), Search::Complete);
+}
+
+#[test]
 fn all_schedules_of_pairs_where_page_tables_do_not_protect() {
     all_clean(&catalog::tracking(Flavour::Noted), Search::Complete);
     all_clean(&catalog::tracking(Flavour::Unnoticed), Search::Complete);

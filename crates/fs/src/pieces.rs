@@ -45,7 +45,9 @@ impl<'a> Pieces<'a> {
             let (start, end) = (extent.pages.start.0, extent.pages.end.0);
             let block = |page: u64| extent.device / BLOCK + (page - start);
             match extent.backing {
+                // No blocks are shared yet, so `begin` answers neither of the last two.
                 Backing::Hole | Backing::Mapped => {}
+                Backing::Shared | Backing::Copy { .. } => {}
                 Backing::New if map::find(map, start).is_err_and(|next| next >= end) => {
                     let (len, block) = (end - start, block(start));
                     self.list.push((Run { page: start, len, block, unwritten: false }, true));

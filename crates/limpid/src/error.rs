@@ -153,7 +153,9 @@ impl From<DaxError<FsError>> for Error {
         match error {
             DaxError::Iomap(error) => Error::Fs(error),
             DaxError::Media(error) => Error::Media(error),
-            DaxError::TooLarge { at, len } => Error::OutOfRange { at, len, size: 0 },
+            DaxError::TooLarge { at, len } | DaxError::Overlap { at, len, .. } => {
+                Error::OutOfRange { at, len, size: 0 }
+            }
             DaxError::Unaligned { at, len, size } => Error::Unaligned { at, len, size },
         }
     }

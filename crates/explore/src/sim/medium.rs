@@ -195,9 +195,16 @@ impl Media for SimMedia {
     }
 
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
-        for offset in (0..len).step_by(CELL as usize) {
-            let value = self.get(from + offset);
-            self.put(to + offset..to + offset + CELL, value, persist);
+        world::step(Pending::Step, || format!("copy device {from:x}+{len:x} to {to:x}"));
+        let source = cells(&(from..from + len));
+        let runs = world::with(|world| {
+            let runs: Vec<_> = world.medium.stored.within(source).collect();
+            world.observe(&runs);
+            runs
+        });
+        for (run, value) in runs {
+            let start = to + (u64::from(run.start) * CELL - from);
+            self.put(start..start + run.len() as u64 * CELL, value, persist);
         }
         Ok(())
     }

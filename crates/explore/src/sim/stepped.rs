@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use limpid_dax::{Backing, Extent, Intent, Iomap, PAGE_SHIFT, PageRange, Published};
+use limpid_dax::{Extent, Intent, Iomap, PAGE_SHIFT, PageIndex, PageRange, Published, Share};
 use limpid_pmem::MediaError;
 use rustc_hash::FxHasher;
 
@@ -16,57 +17,89 @@ pub trait Subject: Iomap + Sized + 'static {
     /// An empty file of size 0 on an empty medium of this many bytes.
     fn create(medium_len: u64) -> Self;
 
-    /// All extents of the file that have blocks (`Unwritten` or `Mapped`), in file order.
+    /// All extents of the file that have blocks (`Unwritten`, `Mapped` or `Shared`), in file order.
     fn extents(&self) -> Vec<Extent>;
+
+    /// Another empty file of size 0 on the same medium. `None` if there can be none; scenarios of
+    /// two files ([`Scenario::shares`](crate::Scenario::shares)) are of no use then.
+    fn another(&self) -> Option<Self> {
+        None
+    }
+
+    /// As [`Share::share`], which has the rules. `None` if files cannot share blocks.
+    fn share(
+        &self,
+        _pages: PageRange,
+        _into: &Self,
+        _at: PageIndex,
+        _size: Option<u64>,
+    ) -> Option<Result<(), Self::Error>> {
+        None
+    }
 }
 
-/// A block map, each call of which is a step.
+/// The block map of one file, each call of which is a step.
 #[derive(Debug)]
 pub struct Stepped<B> {
-    inner: B,
+    files: Arc<Vec<B>>,
+    file: usize,
 }
 
 impl<B: Subject> Stepped<B> {
-    pub(crate) fn new(inner: B) -> Self {
-        let stepped = Stepped { inner };
-        stepped.look(&[]);
-        stepped
+    /// The block maps of so many files on one medium.
+    pub(crate) fn make(medium_len: u64, count: usize) -> Vec<Self> {
+        let first = B::create(medium_len);
+        let others: Option<Vec<_>> = (1..count).map(|_| first.another()).collect();
+        let mut files = vec![first];
+        match others {
+            Some(others) => files.extend(others),
+            None => world::with(|world| {
+                world.fail("scenario", "the block map has one file only".into());
+            }),
+        }
+        let files = Arc::new(files);
+        let stepped = |file| Stepped { files: files.clone(), file };
+        let all: Vec<_> = (0..files.len()).map(stepped).collect();
+        all[0].look(&[]);
+        all
     }
 
     /// The block map itself.
     pub fn inner(&self) -> &B {
-        &self.inner
+        &self.files[self.file]
     }
 
-    /// Takes note of what belongs to the file now. `released`: reserved blocks that are no longer.
+    /// Takes note of what belongs to the files now. `released`: reserved blocks that are no longer.
     fn look(&self, released: &[Extent]) {
-        let extents = self.inner.extents();
-        let size = self.inner.size();
+        let files = self.files.iter().map(|file| (file.extents(), file.size()));
+        let files: Vec<_> = files.collect();
         world::with(|world| {
             let before = world.own.of(Owner::File);
             for pages in &before {
                 world.own.set(pages.clone(), Owner::Free);
             }
-            for extent in released.iter().filter(|extent| extent.backing == Backing::New) {
+            for extent in released.iter().filter(|extent| extent.backing.is_fresh()) {
                 world.own.set(device_pages(extent), Owner::Free);
             }
-            for extent in &extents {
+            for extent in files.iter().flat_map(|file| &file.0) {
                 world.own.set(device_pages(extent), Owner::File);
             }
-            for extent in released.iter().filter(|extent| extent.backing == Backing::New) {
+            for extent in released.iter().filter(|extent| extent.backing.is_fresh()) {
                 freed(world, device_pages(extent));
             }
             for pages in before {
                 freed(world, pages);
             }
             let mut hasher = FxHasher::default();
-            size.hash(&mut hasher);
-            for extent in &extents {
-                (extent.pages, extent.device, extent.backing).hash(&mut hasher);
+            for (file, (extents, size)) in files.into_iter().enumerate() {
+                size.hash(&mut hasher);
+                for extent in &extents {
+                    (extent.pages, extent.device, extent.backing).hash(&mut hasher);
+                }
+                world.files[file].extents = extents;
+                world.files[file].size = size;
             }
             world.map_hash = hasher.finish();
-            world.extents = extents;
-            world.size = size;
         });
     }
 
@@ -74,7 +107,7 @@ impl<B: Subject> Stepped<B> {
     fn call<R>(&self, label: impl FnOnce() -> String, work: impl FnOnce(&B) -> R) -> R {
         world::step(Pending::Step, label);
         world::with(|world| world.depth += 1);
-        let result = work(&self.inner);
+        let result = work(self.inner());
         world::with(|world| world.depth -= 1);
         result
     }
@@ -122,7 +155,7 @@ impl<B: Subject> Iomap for Stepped<B> {
         if world::with(|world| world.sizes_change) {
             world::step(Pending::Step, || "size".into());
         }
-        let size = self.inner.size();
+        let size = self.inner().size();
         world::with(|world| world.observe(size));
         size
     }
@@ -132,7 +165,7 @@ impl<B: Subject> Iomap for Stepped<B> {
         let extent = self.call(label, |inner| inner.begin(pages, intent));
         world::with(|world| match &extent {
             Ok(extent) => {
-                if extent.backing == Backing::New {
+                if extent.backing.is_fresh() {
                     world.own.set(device_pages(extent), Owner::Reserved);
                 }
                 world.observe((extent.pages, extent.device, extent.backing));
@@ -171,12 +204,12 @@ impl<B: Subject> Iomap for Stepped<B> {
     }
 
     fn abandon(&self, extent: &Extent) {
-        self.inner.abandon(extent);
+        self.inner().abandon(extent);
         self.look(core::slice::from_ref(extent));
     }
 
     fn touch(&self) {
-        self.inner.touch();
+        self.inner().touch();
     }
 
     fn set_size(&self, size: u64) -> Result<(), Self::Error> {
@@ -202,5 +235,22 @@ impl<B: Subject> Iomap for Stepped<B> {
 
     fn insert(&self, pages: PageRange) -> Result<(), Self::Error> {
         self.mutate(|| format!("insert {pages:?}"), |inner| inner.insert(pages))
+    }
+}
+
+impl<B: Subject> Share for Stepped<B> {
+    fn share(
+        &self,
+        pages: PageRange,
+        into: &Self,
+        at: PageIndex,
+        size: Option<u64>,
+    ) -> Result<(), Self::Error> {
+        let label = || format!("share {pages:?} with {at:?} of file {}", into.file + 1);
+        let shared = self.mutate(label, |inner| inner.share(pages, into.inner(), at, size));
+        shared.unwrap_or_else(|| {
+            world::with(|world| world.fail("scenario", "the block map shares no blocks".into()));
+            Ok(())
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use limpid_dax::{Mmu, MmuError, PAGE_SHIFT, PageIndex, PageRange, Protection, Target};
 
-use crate::history::{PAST, ZERO};
+use crate::history::{PAST, ZERO, local};
 use crate::runs::Runs;
 use crate::world::{self, Pending, SimBug};
 
@@ -22,9 +22,11 @@ pub enum Tracking {
     Unnoticed,
 }
 
-/// A map of the explored file.
+/// A map of an explored file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MapSpec {
+    /// The file: 0, or 1 where there are two.
+    pub file: usize,
     /// First page of the file.
     pub start: u32,
     /// Page after the last.
@@ -99,6 +101,7 @@ impl Tables {
 
     /// What a load of a cell of the file meets now.
     pub fn load(&self, cell: u32, medium: &super::Medium) -> Meets {
+        let cell = local(cell);
         let page = cell / 2;
         if let Some(copy) = self.private_copy(page) {
             return Meets::Value(copy[(cell % 2) as usize]);
@@ -114,6 +117,7 @@ impl Tables {
     /// The device cell that a store of a cell of the file goes to now; `Err` is what it meets
     /// instead.
     pub fn store(&mut self, cell: u32, value: u8) -> Result<Option<u32>, Meets> {
+        let cell = local(cell);
         let page = cell / 2;
         if let Some(copy) = self.private.iter_mut().find(|copy| copy.0 == page) {
             copy.1[(cell % 2) as usize] = value;
@@ -247,7 +251,7 @@ impl Mmu for SimMmu {
             let map = self.map;
             let gone = range(pages);
             world.tables[map].private.retain(|copy| !gone.contains(&copy.0));
-            world.private_stores.retain(|one| one.0 != map || !gone.contains(&(one.1 / 2)));
+            world.private_stores.retain(|one| one.0 != map || !gone.contains(&(local(one.1) / 2)));
         });
     }
 

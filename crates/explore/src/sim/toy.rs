@@ -1,7 +1,8 @@
-//! A toy block map: lowest free block first, freed blocks are given out again at once.
+//! A toy block map: lowest free block first, freed blocks are given out again at once. Files on
+//! one medium can share blocks.
 
 use core::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use limpid_dax::Published;
 use limpid_dax::{Backing, Extent, Intent, Iomap, PAGE_SHIFT, PAGE_SIZE, PageIndex, PageRange};
@@ -37,27 +38,23 @@ enum Page {
 }
 
 #[derive(Debug)]
-struct State {
+struct File {
     size: u64,
     pages: Runs<Page>,
-    /// True for blocks in use.
-    used: Runs<bool>,
 }
 
-/// The block map of one file on a medium of its own.
+#[derive(Debug)]
+struct State {
+    files: Vec<File>,
+    /// For each block, of how many pages it is, and whether it is reserved for one.
+    used: Runs<u8>,
+}
+
+/// The block map of one file, on a medium that it may share with other files.
 #[derive(Debug)]
 pub struct ToyBlockMap {
-    state: Mutex<State>,
-}
-
-impl Page {
-    fn backing(self) -> Backing {
-        match self {
-            Page::Hole => Backing::Hole,
-            Page::Block { written: true, .. } => Backing::Mapped,
-            Page::Block { .. } => Backing::Unwritten,
-        }
-    }
+    state: Arc<Mutex<State>>,
+    file: usize,
 }
 
 fn range(pages: PageRange) -> Range<u32> {
@@ -65,13 +62,28 @@ fn range(pages: PageRange) -> Range<u32> {
     (pages.start.0 as u32).min(end)..end
 }
 
-fn extent(pages: Range<u32>, page: Page) -> Extent {
-    let device = match page {
-        Page::Hole => 0,
-        Page::Block { shift, .. } => ((pages.start as i64 + i64::from(shift)) as u64) << PAGE_SHIFT,
+fn device(pages: &Range<u32>, shift: i32) -> Range<u32> {
+    (pages.start as i32 + shift) as u32..(pages.end as i32 + shift) as u32
+}
+
+fn extent(pages: Range<u32>, page: Page, shared: bool) -> Extent {
+    let (device, backing) = match page {
+        Page::Hole => (0, Backing::Hole),
+        Page::Block { shift, written } => {
+            let backing = match (written, shared) {
+                (false, _) => Backing::Unwritten,
+                (true, false) => Backing::Mapped,
+                (true, true) => Backing::Shared,
+            };
+            (u64::from(device(&pages, shift).start) << PAGE_SHIFT, backing)
+        }
     };
-    let pages = PageRange::new(pages.start.into(), pages.end.into());
-    Extent { pages, device, backing: page.backing() }
+    Extent { pages: PageRange::new(pages.start.into(), pages.end.into()), device, backing }
+}
+
+fn fresh(pages: Range<u32>, first: u32, backing: Backing) -> Extent {
+    let device = u64::from(first) << PAGE_SHIFT;
+    Extent { pages: PageRange::new(pages.start.into(), pages.end.into()), device, backing }
 }
 
 fn first_device_page(extent: &Extent) -> u32 {
@@ -79,66 +91,144 @@ fn first_device_page(extent: &Extent) -> u32 {
 }
 
 impl State {
-    /// The run of like pages at the beginning of `pages`.
-    fn first(&self, pages: PageRange) -> (Range<u32>, Page) {
-        self.pages.within(range(pages)).next().expect("the range is not empty")
+    /// The first run of pages of `pages` that are alike and equally shared.
+    fn first(&self, file: usize, pages: Range<u32>) -> (Range<u32>, Page, bool) {
+        let (run, page) = self.files[file].pages.within(pages).next().expect("it is not empty");
+        let Page::Block { shift, .. } = page else {
+            return (run, page, false);
+        };
+        let mut counts = self.used.within(device(&run, shift));
+        let (first, count) = counts.next().expect("it is not empty");
+        let shared = count > 1;
+        let same = counts.take_while(|(_, count)| (*count > 1) == shared);
+        let end = same.last().map_or(first.end, |(last, _)| last.end);
+        (run.start..(end as i32 - shift) as u32, page, shared)
     }
 
-    fn take(&mut self, wanted: Range<u32>, whole_units: bool) -> Result<(u32, u32), ToyError> {
+    /// The runs of `pages` that are alike and equally shared.
+    fn runs(&self, file: usize, pages: Range<u32>) -> Vec<(Range<u32>, Page, bool)> {
+        let mut runs = Vec::new();
+        let mut at = pages.start;
+        while at < pages.end {
+            let run = self.first(file, at..pages.end);
+            at = run.0.end;
+            runs.push(run);
+        }
+        runs
+    }
+
+    /// Takes up to as many blocks as are wanted, an aligned unit of them where whole units are.
+    fn take(&mut self, wanted: &Range<u32>) -> Result<(u32, u32), ToyError> {
         let need = wanted.len() as u32;
-        if whole_units && wanted.start.is_multiple_of(UNIT) && need >= UNIT {
-            let free = self.used.iter().filter(|run| !run.1).find_map(|(run, _)| {
+        if wanted.start.is_multiple_of(UNIT) && need >= UNIT {
+            let free = self.used.iter().filter(|run| run.1 == 0).find_map(|(run, _)| {
                 let start = run.start.next_multiple_of(UNIT);
                 (start + UNIT <= run.end).then_some(start)
             });
             if let Some(start) = free {
-                self.used.fill(start..start + UNIT, true);
+                self.used.fill(start..start + UNIT, 1);
                 return Ok((start, UNIT));
             }
         }
-        let (run, _) = self.used.iter().find(|run| !run.1).ok_or(ToyError::NoSpace)?;
+        let (run, _) = self.used.iter().find(|run| run.1 == 0).ok_or(ToyError::NoSpace)?;
         let count = need.min(run.len() as u32);
-        self.used.fill(run.start..run.start + count, true);
+        self.used.fill(run.start..run.start + count, 1);
         Ok((run.start, count))
     }
 
-    fn free(&mut self, pages: Range<u32>) {
-        let blocks: Vec<_> = self.pages.within(pages.clone()).collect();
-        for (run, page) in blocks {
-            if let Page::Block { shift, .. } = page {
-                let first = (run.start as i32 + shift) as u32;
-                self.used.fill(first..first + run.len() as u32, false);
-            }
+    /// Counts each block of `blocks` as one page's more, or less.
+    fn count(&mut self, blocks: Range<u32>, by: i8) {
+        let counts: Vec<_> = self.used.within(blocks).collect();
+        for (run, count) in counts {
+            self.used.fill(run, count.checked_add_signed(by).expect("a count is never negative"));
         }
-        self.pages.fill(pages, Page::Hole);
     }
 
-    fn allocate(&mut self, pages: Range<u32>) -> Result<(), ToyError> {
+    fn free(&mut self, file: usize, pages: Range<u32>) {
+        let blocks: Vec<_> = self.files[file].pages.within(pages.clone()).collect();
+        for (run, page) in blocks {
+            if let Page::Block { shift, .. } = page {
+                self.count(device(&run, shift), -1);
+            }
+        }
+        self.files[file].pages.fill(pages, Page::Hole);
+    }
+
+    fn allocate(&mut self, file: usize, pages: Range<u32>) -> Result<(), ToyError> {
         let mut at = pages.start;
         while at < pages.end {
-            let rest = PageRange::new(at.into(), pages.end.into());
-            let (run, page) = self.first(rest);
+            let (run, page) =
+                self.files[file].pages.within(at..pages.end).next().expect("not empty");
             at = run.end;
             if page == Page::Hole {
-                let (device, count) = self.take(run.clone(), true)?;
-                let shift = device as i32 - run.start as i32;
+                let (first, count) = self.take(&run)?;
+                let shift = first as i32 - run.start as i32;
                 at = run.start + count;
-                self.pages.fill(run.start..at, Page::Block { shift, written: false });
+                self.files[file].pages.fill(run.start..at, Page::Block { shift, written: false });
             }
         }
         Ok(())
     }
 
-    fn moved(&mut self, from: u32, to: u32) {
-        let old: Vec<_> = self.pages.within(from..FILE_PAGES).collect();
+    /// Moves the pages from `from` on to `to`; nothing lies in between.
+    fn moved(&mut self, file: usize, from: u32, to: u32) {
         let by = to as i32 - from as i32;
-        self.pages.fill(from.min(to)..FILE_PAGES, Page::Hole);
+        let stop = FILE_PAGES - to.saturating_sub(from);
+        let pages = &mut self.files[file].pages;
+        let old: Vec<_> = pages.within(from..stop).collect();
+        pages.fill(from.min(to)..FILE_PAGES, Page::Hole);
         for (run, page) in old {
             if let Page::Block { shift, written } = page {
-                let target = (run.start as i32 + by) as u32..(run.end as i32 + by) as u32;
-                self.pages.fill(target, Page::Block { shift: shift - by, written });
+                pages.fill(device(&run, by), Page::Block { shift: shift - by, written });
             }
         }
+    }
+
+    /// Publishes the pages of one extent that are still what they were; false if any are lost.
+    fn publish(
+        &mut self,
+        file: usize,
+        published: &Extent,
+        written: &Range<u64>,
+        zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
+        bug: SimBug,
+    ) -> Result<bool, ToyError> {
+        let mut all = true;
+        let shift = first_device_page(published) as i32 - published.pages.start.0 as i32;
+        let wanted = match published.backing {
+            Backing::New => (Page::Hole, false),
+            Backing::Copy { from } => {
+                let from = (from >> PAGE_SHIFT) as i32 - published.pages.start.0 as i32;
+                (Page::Block { shift: from, written: true }, true)
+            }
+            _ => (Page::Block { shift, written: false }, false),
+        };
+        let block = Page::Block { shift, written: true };
+        for (run, page, shared) in self.runs(file, range(published.pages)) {
+            let unshared = shared != wanted.1 && bug != SimBug::CopyThoughUnshared;
+            let lost = page != wanted.0 || unshared;
+            if lost && bug != SimBug::PublishUnconditional {
+                all = false;
+                if published.backing.is_fresh() {
+                    self.count(device(&run, shift), -1);
+                }
+                continue;
+            }
+            if lost || published.backing.is_fresh() {
+                self.free(file, run.clone());
+            }
+            let bytes = PageRange::new(run.start.into(), run.end.into()).bytes();
+            let head = bytes.start..written.start.clamp(bytes.start, bytes.end);
+            let tail = written.end.clamp(head.end, bytes.end)..bytes.end;
+            let copied = matches!(published.backing, Backing::Copy { .. });
+            for part in [head, tail] {
+                if !part.is_empty() && !copied && bug != SimBug::PublishKeepsEdges {
+                    zero(published.device_at(part.start)..published.device_at(part.end))?;
+                }
+            }
+            self.files[file].pages.fill(run, block);
+        }
+        Ok(all)
     }
 }
 
@@ -146,23 +236,63 @@ impl ToyBlockMap {
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.state.try_lock().expect("no step is made inside the block map"))
     }
+
+    fn file<R>(&self, work: impl FnOnce(&mut File) -> R) -> R {
+        self.with(|state| work(&mut state.files[self.file]))
+    }
+}
+
+fn empty_file() -> File {
+    File { size: 0, pages: Runs::new(FILE_PAGES, Page::Hole) }
 }
 
 impl Subject for ToyBlockMap {
     fn create(medium_len: u64) -> Self {
-        let state = State {
-            size: 0,
-            pages: Runs::new(FILE_PAGES, Page::Hole),
-            used: Runs::new((medium_len >> PAGE_SHIFT) as u32, false),
-        };
-        ToyBlockMap { state: Mutex::new(state) }
+        let used = Runs::new((medium_len >> PAGE_SHIFT) as u32, 0);
+        let state = State { files: vec![empty_file()], used };
+        ToyBlockMap { state: Arc::new(Mutex::new(state)), file: 0 }
+    }
+
+    fn another(&self) -> Option<Self> {
+        let file = self.with(|state| {
+            state.files.push(empty_file());
+            state.files.len() - 1
+        });
+        Some(ToyBlockMap { state: self.state.clone(), file })
     }
 
     fn extents(&self) -> Vec<Extent> {
         self.with(|state| {
-            let blocks = state.pages.iter().filter(|run| run.1 != Page::Hole);
-            blocks.map(|(run, page)| extent(run, page)).collect()
+            let runs = state.runs(self.file, 0..FILE_PAGES).into_iter();
+            let blocks = runs.filter(|run| run.1 != Page::Hole);
+            blocks.map(|(run, page, shared)| extent(run, page, shared)).collect()
         })
+    }
+
+    fn share(
+        &self,
+        pages: PageRange,
+        into: &Self,
+        at: PageIndex,
+        size: Option<u64>,
+    ) -> Option<Result<(), ToyError>> {
+        assert!(Arc::ptr_eq(&self.state, &into.state), "both files are on one medium");
+        self.with(|state| {
+            let pages = range(pages);
+            let by = at.0 as i32 - pages.start as i32;
+            let runs: Vec<_> = state.files[self.file].pages.within(pages.clone()).collect();
+            state.free(into.file, device(&pages, by));
+            for (run, page) in runs {
+                if let Page::Block { shift, written: true } = page {
+                    state.count(device(&run, shift), 1);
+                    let block = Page::Block { shift: shift - by, written: true };
+                    state.files[into.file].pages.fill(device(&run, by), block);
+                }
+            }
+            let file = &mut state.files[into.file];
+            file.size = file.size.max(size.unwrap_or(0));
+        });
+        Some(Ok(()))
     }
 }
 
@@ -170,20 +300,23 @@ impl Iomap for ToyBlockMap {
     type Error = ToyError;
 
     fn size(&self) -> u64 {
-        self.with(|state| state.size)
+        self.file(|file| file.size)
     }
 
     fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent, ToyError> {
         self.with(|state| {
-            let (run, page) = state.first(pages);
-            if page != Page::Hole || intent == Intent::Read {
-                return Ok(extent(run, page));
+            let (run, page, shared) = state.first(self.file, range(pages));
+            let known = extent(run.clone(), page, shared);
+            let backing = match known.backing {
+                Backing::Hole => Backing::New,
+                Backing::Shared => Backing::Copy { from: known.device },
+                _ => return Ok(known),
+            };
+            if intent == Intent::Read {
+                return Ok(known);
             }
-            let (device, count) = state.take(run.clone(), true)?;
-            let shift = device as i32 - run.start as i32;
-            let block = Page::Block { shift, written: false };
-            let fresh = extent(run.start..run.start + count, block);
-            Ok(Extent { backing: Backing::New, ..fresh })
+            let (first, count) = state.take(&run)?;
+            Ok(fresh(run.start..run.start + count, first, backing))
         })
     }
 
@@ -196,86 +329,67 @@ impl Iomap for ToyBlockMap {
     ) -> Result<Published, ToyError> {
         let bug = world::with(|world| world.bug);
         self.with(|state| {
-            let mut published = Published::All;
-            for fresh in extents.iter().filter(|extent| extent.backing != Backing::Mapped) {
-                let shift = first_device_page(fresh) as i32 - fresh.pages.start.0 as i32;
-                let wanted = match fresh.backing {
-                    Backing::New => Page::Hole,
-                    _ => Page::Block { shift, written: false },
-                };
-                let runs: Vec<_> = state.pages.within(range(fresh.pages)).collect();
-                for (run, page) in runs {
-                    let blocks = extent(run.clone(), Page::Block { shift, written: true });
-                    if page != wanted && bug != SimBug::PublishUnconditional {
-                        published = Published::Some;
-                        if fresh.backing == Backing::New {
-                            let first = first_device_page(&blocks);
-                            state.used.fill(first..first + run.len() as u32, false);
-                        }
-                        continue;
-                    }
-                    if page != wanted {
-                        state.free(run.clone());
-                    }
-                    let bytes = blocks.pages.bytes();
-                    let head = bytes.start..written.start.clamp(bytes.start, bytes.end);
-                    let tail = written.end.clamp(head.end, bytes.end)..bytes.end;
-                    for part in [head, tail] {
-                        if !part.is_empty() && bug != SimBug::PublishKeepsEdges {
-                            zero(blocks.device_at(part.start)..blocks.device_at(part.end))?;
-                        }
-                    }
-                    state.pages.fill(run, Page::Block { shift, written: true });
-                }
+            let mut all = true;
+            for one in extents.iter().filter(|extent| extent.backing != Backing::Mapped) {
+                all &= state.publish(self.file, one, &written, zero, bug)?;
             }
-            if extend && published == Published::All {
-                state.size = state.size.max(written.end);
+            let file = &mut state.files[self.file];
+            if extend && all {
+                file.size = file.size.max(written.end);
             }
-            Ok(published)
+            Ok(if all { Published::All } else { Published::Some })
         })
     }
 
     fn abandon(&self, extent: &Extent) {
         let first = first_device_page(extent);
         let count = extent.pages.len() as u32;
-        self.with(|state| state.used.fill(first..first + count, false));
+        self.with(|state| state.used.fill(first..first + count, 0));
     }
 
     fn touch(&self) {}
 
     fn set_size(&self, size: u64) -> Result<(), ToyError> {
         self.with(|state| {
-            if size < state.size {
-                state.free(range(PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)))));
+            if size < state.files[self.file].size {
+                let gone = range(PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE))));
+                state.free(self.file, gone);
             }
-            state.size = size;
+            state.files[self.file].size = size;
         });
         Ok(())
     }
 
     fn punch(&self, pages: PageRange) -> Result<(), ToyError> {
-        self.with(|state| state.free(range(pages)));
+        self.with(|state| state.free(self.file, range(pages)));
         Ok(())
     }
 
     fn make_unwritten(&self, pages: PageRange, size: Option<u64>) -> Result<(), ToyError> {
         self.with(|state| {
-            state.allocate(range(pages))?;
-            let blocks: Vec<_> = state.pages.within(range(pages)).collect();
-            for (run, page) in blocks {
-                if let Page::Block { shift, .. } = page {
-                    state.pages.fill(run, Page::Block { shift, written: false });
+            for (run, _, shared) in state.runs(self.file, range(pages)) {
+                if shared {
+                    state.free(self.file, run);
                 }
             }
-            state.size = state.size.max(size.unwrap_or(0));
+            state.allocate(self.file, range(pages))?;
+            let file = &mut state.files[self.file];
+            let blocks: Vec<_> = file.pages.within(range(pages)).collect();
+            for (run, page) in blocks {
+                if let Page::Block { shift, .. } = page {
+                    file.pages.fill(run, Page::Block { shift, written: false });
+                }
+            }
+            file.size = file.size.max(size.unwrap_or(0));
             Ok(())
         })
     }
 
     fn allocate(&self, pages: PageRange, size: Option<u64>) -> Result<(), ToyError> {
         self.with(|state| {
-            state.allocate(range(pages))?;
-            state.size = state.size.max(size.unwrap_or(0));
+            state.allocate(self.file, range(pages))?;
+            let file = &mut state.files[self.file];
+            file.size = file.size.max(size.unwrap_or(0));
             Ok(())
         })
     }
@@ -283,9 +397,9 @@ impl Iomap for ToyBlockMap {
     fn collapse(&self, pages: PageRange) -> Result<(), ToyError> {
         self.with(|state| {
             let pages = range(pages);
-            state.free(pages.clone());
-            state.moved(pages.end, pages.start);
-            state.size -= (pages.len() as u64) << PAGE_SHIFT;
+            state.free(self.file, pages.clone());
+            state.moved(self.file, pages.end, pages.start);
+            state.files[self.file].size -= (pages.len() as u64) << PAGE_SHIFT;
         });
         Ok(())
     }
@@ -293,24 +407,9 @@ impl Iomap for ToyBlockMap {
     fn insert(&self, pages: PageRange) -> Result<(), ToyError> {
         self.with(|state| {
             let pages = range(pages);
-            state.moved_up(pages.clone());
-            state.size += (pages.len() as u64) << PAGE_SHIFT;
+            state.moved(self.file, pages.start, pages.end);
+            state.files[self.file].size += (pages.len() as u64) << PAGE_SHIFT;
         });
         Ok(())
-    }
-}
-
-impl State {
-    /// Moves the pages from `gap.start` on up by the length of the gap.
-    fn moved_up(&mut self, gap: Range<u32>) {
-        let old: Vec<_> = self.pages.within(gap.start..FILE_PAGES - gap.len() as u32).collect();
-        self.pages.fill(gap.start..FILE_PAGES, Page::Hole);
-        for (run, page) in old {
-            if let Page::Block { shift, written } = page {
-                let by = gap.len() as u32;
-                let block = Page::Block { shift: shift - by as i32, written };
-                self.pages.fill(run.start + by..run.end + by, block);
-            }
-        }
     }
 }
