@@ -43,6 +43,11 @@ fn is_noted(engine: &Engine, backing: &Backing, len: usize, residue: usize) -> R
     let span = region.span();
     backing.map(&region, span, 0, true, false)?;
     store_same(span);
+    // On DAX a unit that the file system gave in pieces is mapped by small pages, and says nothing
+    // about large ones.
+    if len == HUGE && backing.options().sync && !is_large(engine, span)? {
+        return Ok(false);
+    }
     tracker.register(&region, span, Report::Protected)?;
     let query = Query { all: is::WRITTEN, tell: is::WRITTEN, protect: true, ..Query::default() };
     engine.pagemap.scan(span, query, |_, _| ())?;
@@ -55,6 +60,14 @@ fn is_noted(engine: &Engine, backing: &Backing, len: usize, residue: usize) -> R
     store_same(span);
     engine.pagemap.scan(span, query, |run, _| noted |= run.start == span.start)?;
     Ok(noted)
+}
+
+/// Whether a large page maps all of the span.
+fn is_large(engine: &Engine, span: Span) -> Result<bool, Errno> {
+    let query = Query { all: is::HUGE | is::PRESENT, ..Query::default() };
+    let mut large = 0;
+    engine.pagemap.scan(span, query, |run, _| large += run.len)?;
+    Ok(large == span.len)
 }
 
 /// A store that changes nothing, even if others store to the same byte at the same time.

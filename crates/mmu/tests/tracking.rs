@@ -98,7 +98,7 @@ fn a_store_to_a_large_page_is_reported_or_said_to_go_unnoticed() {
     map.install(map.pages(), Target::Storage { device: 0, writable: true }).unwrap();
     map.store_u64(0, 1).unwrap();
     map.write_protect(map.pages(), &mut |_| ());
-    for page in [3, 600, 3] {
+    for page in [3, 600, 3, 600, 601] {
         map.store_u64(page * 4096, 1).unwrap();
         let mut reported = false;
         let answer = map.write_protect(map.pages(), &mut |run| {
