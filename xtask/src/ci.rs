@@ -5,16 +5,17 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{guest, run, test, tidy};
+use crate::{conformance, guest, run, test, tidy};
 
 type Step = (&'static str, fn(&Path) -> bool);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("tidy", tidy::run),
     ("fmt", fmt),
     ("clippy", clippy),
     ("docs", docs),
     ("guest", guest::in_ci),
+    ("conformance", conformance::run),
     // Last, so that the closing line of its runner is the last one.
     ("test", test::run),
 ];

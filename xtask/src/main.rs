@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `test` | all tests: canary builds, doc tests, then the workspace |
 //! | `tidy` | checks the house rules over the repository |
-//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, test |
+//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, guest, conformance, test |
 //! | `guest` | the tests on real fsdax and devdax, in a virtual machine |
+//! | `conformance` | pjdfstest and fsx against a mounted pool |
 //! | `bench` | `limpid bench` in release, with the arguments that follow |
 
 #![forbid(unsafe_code)]
 
 mod ci;
+mod conformance;
 mod guest;
 mod run;
 mod test;
@@ -19,7 +21,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test | tidy | ci | guest | bench [ARGUMENTS]";
+const USAGE: &str = "usage: cargo xtask test | tidy | ci | guest | conformance | bench [ARGUMENTS]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let good = match (command.as_deref(), rest.is_empty()) {
         (Some("test"), true) => test::run(&root),
         (Some("tidy"), true) => tidy::run(&root),
+        (Some("conformance"), true) => conformance::run(&root),
         (Some("ci"), true) => ci::run(&root),
         (Some("guest"), _) => guest::run(&root, &rest),
         (Some("bench"), _) => bench(&root, &rest),

@@ -43,6 +43,7 @@ impl Server {
         let truncate = OFlags::from_bits_retain(flags as u32).contains(OFlags::TRUNC);
         // The kernel fills pages that are written in part by reading them first, and checks
         // itself what the program may do.
+        let writes = opening.write;
         opening.read = true;
         opening.write |= truncate;
         let file = self.inodes.open(ino, opening).map_err(errno)?;
@@ -50,7 +51,7 @@ impl Server {
             file.set_len(0).map_err(errno)?;
             self.take_privileges(ino, Some(caller))?;
         }
-        Ok(self.handles.add(Handle { file, ino }))
+        Ok(self.handles.add(Handle { file, ino, writes }))
     }
 
     /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
@@ -59,6 +60,7 @@ impl Server {
             Ok(handle) => handle,
             Err(error) => return reply(Err(error)),
         };
+        self.gates.pass(handle.ino, offset..offset.saturating_add(size.into()));
         with_buffer(size as usize, |buffer| match handle.file.read_at(buffer, offset) {
             Ok(len) => {
                 self.metrics.read(len);
@@ -68,17 +70,23 @@ impl Server {
         });
     }
 
-    /// Writes; `unprivileged` is the caller if it has not the right to keep the privileges that
-    /// running the file gives.
+    /// Writes, for a program or from the kernel's cache; `unprivileged` is the caller if it has
+    /// not the right to keep the privileges that running the file gives.
     pub fn write(
         &self,
         number: u64,
         offset: u64,
         data: &[u8],
         flags: i32,
+        from_cache: bool,
         unprivileged: Option<u32>,
     ) -> Served<usize> {
         let handle = self.handle(number)?;
+        if from_cache {
+            self.metrics.written(data.len());
+            return write_from_cache(&handle.file, offset, data);
+        }
+        self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
         let written = handle.file.write_at(data, offset).map_err(errno)?;
         self.metrics.written(written);
         self.take_privileges(handle.ino, unprivileged)?;
@@ -177,4 +185,15 @@ impl Server {
         }
         Ok(copied as usize)
     }
+}
+
+/// Writes what programs stored through maps. The library may be waiting for it, so it waits for
+/// no gate; nor does it bring pages in. Stores through maps do not make a file longer: bytes past
+/// the end are of a file that got shorter by another way than the kernel's.
+fn write_from_cache(file: &limpid::File, offset: u64, data: &[u8]) -> Served<usize> {
+    let inside = file.len().saturating_sub(offset).min(data.len() as u64) as usize;
+    if inside > 0 {
+        file.write_all_at(&data[..inside], offset).map_err(errno)?;
+    }
+    Ok(data.len())
 }

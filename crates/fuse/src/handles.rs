@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use limpid::File;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 const SHARDS: usize = 16;
@@ -14,17 +14,21 @@ pub(crate) struct Handle {
     pub file: File,
     /// The number of the inode.
     pub ino: u64,
+    /// It may be written, so the kernel may hold bytes of it that the pool does not have yet.
+    pub writes: bool,
 }
 
 /// The open files of a mount. The locks are leaves, held for a moment.
 pub(crate) struct Handles {
     shards: [RwLock<FxHashMap<u64, Arc<Handle>>>; SHARDS],
     next: AtomicU64,
+    /// How often an inode is open for writing.
+    writers: Mutex<FxHashMap<u64, u32>>,
 }
 
 impl Handles {
     pub fn new() -> Handles {
-        Handles { shards: Default::default(), next: AtomicU64::new(1) }
+        Handles { shards: Default::default(), next: AtomicU64::new(1), writers: Mutex::default() }
     }
 
     fn shard(&self, number: u64) -> &RwLock<FxHashMap<u64, Arc<Handle>>> {
@@ -34,6 +38,9 @@ impl Handles {
     /// Adds an open file; its number.
     pub fn add(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if handle.writes {
+            *self.writers.lock().entry(handle.ino).or_default() += 1;
+        }
         self.shard(number).write().insert(number, Arc::new(handle));
         number
     }
@@ -45,7 +52,22 @@ impl Handles {
 
     /// Forgets an open file.
     pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
-        self.shard(number).write().remove(&number)
+        let handle = self.shard(number).write().remove(&number)?;
+        if handle.writes {
+            let mut writers = self.writers.lock();
+            if let Some(count) = writers.get_mut(&handle.ino) {
+                *count -= 1;
+                if *count == 0 {
+                    writers.remove(&handle.ino);
+                }
+            }
+        }
+        Some(handle)
+    }
+
+    /// How often an inode is open for writing.
+    pub fn writers(&self, ino: u64) -> u32 {
+        self.writers.lock().get(&ino).copied().unwrap_or(0)
     }
 
     /// Number of open files.
@@ -56,5 +78,6 @@ impl Handles {
     /// Forgets all.
     pub fn clear(&self) {
         self.shards.iter().for_each(|shard| shard.write().clear());
+        self.writers.lock().clear();
     }
 }

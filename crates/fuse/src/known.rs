@@ -61,6 +61,11 @@ impl Known {
         }
     }
 
+    /// Whether the kernel knows an inode.
+    pub fn contains(&self, ino: u64) -> bool {
+        self.shard(ino).lock().lookups.contains_key(&ino)
+    }
+
     /// Number of inodes the kernel knows.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().lookups.len()).sum()

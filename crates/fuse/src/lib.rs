@@ -7,7 +7,7 @@
 //! Principles:
 //!
 //! 1. The kernel's page cache is one more cache of a file's bytes. A change that does not come
-//!    through the mount keeps the cache out of its range while it is made (`coherence.rs`).
+//!    through the mount keeps the cache out of its range while it is made (`gates.rs`).
 //! 2. No notification is sent to the kernel while a lock is held that serving a request wants:
 //!    the kernel waits with it for requests under way.
 //! 3. An inode the kernel knows is not freed before the kernel forgets it (`known.rs`).
@@ -26,8 +26,11 @@ mod error;
 mod metrics;
 mod options;
 
+mod gates;
 mod handles;
 mod known;
+
+mod coherence;
 
 mod data;
 mod names;

@@ -4,18 +4,19 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    INodeNo, InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use limpid::{Inodes, Metadata, Pool};
 
 use crate::attr::file_attr;
+use crate::gates::Gates;
 use crate::handles::Handles;
 use crate::known::Known;
 use crate::metrics::{Metrics, Op};
@@ -35,6 +36,9 @@ pub(crate) struct Server {
     pub ttl: Duration,
     pub handles: Handles,
     pub known: Known,
+    pub gates: Gates,
+    /// The way to the kernel, from when there is one.
+    pub notifier: OnceLock<Notifier>,
     pub metrics: Metrics,
 }
 
@@ -55,6 +59,8 @@ impl Server {
             options,
             handles: Handles::new(),
             known: Known::default(),
+            gates: Gates::default(),
+            notifier: OnceLock::new(),
             metrics: Metrics::default(),
         }
     }
@@ -324,7 +330,9 @@ impl Filesystem for Serve {
         reply: ReplyWrite,
     ) {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        let written = self.0.write(fh.0, offset, data, flags.0, kill.then(|| req.uid()));
+        let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let unprivileged = kill.then(|| req.uid());
+        let written = self.0.write(fh.0, offset, data, flags.0, from_cache, unprivileged);
         self.0.reply_written(Op::Write, written, reply);
     }
 

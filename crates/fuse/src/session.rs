@@ -3,11 +3,11 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use fuser::{Config, MountOption, Session, SessionACL};
-use limpid::{AccessTimes, Pool};
+use limpid::{AccessTimes, OutsideCache, Pool};
 
 use crate::error::MountError;
 use crate::options::MountOptions;
@@ -40,8 +40,14 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     }
     let config = config(&pool, &options);
     let server = Arc::new(Server::new(pool, options));
-    let session =
-        Session::new(Serve(server), &dir, &config).map_err(|error| refused(&dir, error))?;
+    if !server.pool.set_outside_cache(Arc::downgrade(&server) as Weak<dyn OutsideCache>) {
+        return Err(MountError::Twice);
+    }
+    let session = Session::new(Serve(server.clone()), &dir, &config);
+    let session = session.map_err(|error| refused(&dir, error))?;
+    // Before the first request is served, so before the kernel has anything to be told of.
+    let _ = server.notifier.set(session.notifier());
+    drop(server);
     let thread = std::thread::Builder::new().name("limpid-mount".to_owned());
     let thread = thread.spawn(move || session.run()).map_err(MountError::Refused)?;
     let mount = Mount { dir, thread: Some(thread) };

@@ -28,7 +28,9 @@ impl Pool {
     ) -> Result<()> {
         let path = path.as_ref();
         let node = self.node(path, follow)?;
-        self.inner.fs.set_attributes(node.inode(), set).map_err(Error::at(path))
+        self.inner.fs.set_attributes(node.inode(), set).map_err(Error::at(path))?;
+        self.inner.tell_attributes(node.inode().ino().0);
+        Ok(())
     }
 
     /// The value of an extended attribute.
@@ -56,7 +58,9 @@ impl Pool {
         let path = path.as_ref();
         let node = self.node(path, follow)?;
         let name = name_bytes(name.as_ref());
-        self.inner.fs.set_xattr(node.inode(), name, value, flags).map_err(Error::at(path))
+        self.inner.fs.set_xattr(node.inode(), name, value, flags).map_err(Error::at(path))?;
+        self.inner.tell_attributes(node.inode().ino().0);
+        Ok(())
     }
 
     /// The names of all extended attributes.
@@ -77,13 +81,19 @@ impl Pool {
         let path = path.as_ref();
         let node = self.node(path, follow)?;
         let name = name_bytes(name.as_ref());
-        self.inner.fs.remove_xattr(node.inode(), name).map_err(Error::at(path))
+        self.inner.fs.remove_xattr(node.inode(), name).map_err(Error::at(path))?;
+        self.inner.tell_attributes(node.inode().ino().0);
+        Ok(())
     }
 }
 
 impl File {
     /// Changes attributes.
     pub fn set_attributes(&self, set: &SetAttributes) -> Result<()> {
-        Ok(self.pool.fs.set_attributes(self.node.inode(), set)?)
+        self.pool.fs.set_attributes(self.node.inode(), set)?;
+        if !self.is_outside {
+            self.pool.tell_attributes(self.ino());
+        }
+        Ok(())
     }
 }

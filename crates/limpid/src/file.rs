@@ -43,13 +43,16 @@ pub struct File {
     pub(crate) node: Arc<Node>,
     pub(crate) mode: Mode,
     pub(crate) access_times: AccessTimes,
+    /// It belongs to a cache outside the library, which knows what it does.
+    pub(crate) is_outside: bool,
     position: Mutex<u64>,
 }
 
 impl File {
     pub(crate) fn new(pool: Arc<Inner>, node: Arc<Node>, mode: Mode) -> File {
         let access_times = AccessTimes::Relative;
-        File { pool, node, mode, access_times, position: Mutex::new(0) }
+        let position = Mutex::new(0);
+        File { pool, node, mode, access_times, is_outside: false, position }
     }
 
     /// Opens a file for reading.
@@ -93,6 +96,7 @@ impl File {
         offset: u64,
     ) -> Result<usize> {
         self.wants_read()?;
+        self.fetch_newer(offset..offset.saturating_add(sink.len()));
         let read = self.node.mapping.read(offset, sink)?;
         match self.access_times {
             AccessTimes::Relative => self.node.note_read(),
@@ -131,7 +135,12 @@ impl File {
         at: WriteAt,
     ) -> Result<(u64, usize)> {
         self.wants_write()?;
+        let changing = self.changing(match at {
+            WriteAt::Offset(offset) => offset..offset.saturating_add(source.len()),
+            WriteAt::End => self.len()..u64::MAX,
+        });
         let written = self.node.mapping.write(at, source)?;
+        self.changed_before(changing, written.offset);
         Ok((written.offset, written.len as usize))
     }
 
@@ -148,6 +157,7 @@ impl File {
     /// Sets the size; growing adds a hole.
     pub fn set_len(&self, size: u64) -> Result<()> {
         self.wants_write()?;
+        let _changing = self.changing(size..u64::MAX);
         Ok(self.node.mapping.truncate(size)?)
     }
 
@@ -155,38 +165,50 @@ impl File {
     /// the end of the range.
     pub fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.allocate(range(offset, len)?, false)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.clone());
+        Ok(self.node.mapping.allocate(bytes, false)?)
     }
 
     /// As [`allocate`](File::allocate), but the size stays.
     pub fn allocate_keep_size(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.allocate(range(offset, len)?, true)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.clone());
+        Ok(self.node.mapping.allocate(bytes, true)?)
     }
 
     /// Makes a range a hole: it reads as zeroes and its blocks are free again.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.punch(range(offset, len)?)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.clone());
+        Ok(self.node.mapping.punch(bytes)?)
     }
 
     /// Makes a range read as zeroes, with blocks behind it. The file grows to the end of the
     /// range unless `keep_size`.
     pub fn zero_range(&self, offset: u64, len: u64, keep_size: bool) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.zero_range(range(offset, len)?, keep_size)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.clone());
+        Ok(self.node.mapping.zero_range(bytes, keep_size)?)
     }
 
     /// Removes whole pages from the middle of the file; what follows moves down.
     pub fn collapse_range(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.collapse(range(offset, len)?)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.start..u64::MAX);
+        Ok(self.node.mapping.collapse(bytes)?)
     }
 
     /// Inserts a hole of whole pages into the file; what follows moves up.
     pub fn insert_range(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
-        Ok(self.node.mapping.insert(range(offset, len)?)?)
+        let bytes = range(offset, len)?;
+        let _changing = self.changing(bytes.start..u64::MAX);
+        Ok(self.node.mapping.insert(bytes)?)
     }
 
     /// First byte at or after `offset` that is not in a hole; `None` if only holes follow.
@@ -203,6 +225,7 @@ impl File {
     /// Makes data and metadata of the file durable, stores through maps included. On a plain file
     /// pool this is what power loss needs; see `docs/durability.md`.
     pub fn sync_all(&self) -> Result<()> {
+        self.meet_outside();
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.node.inode().sync()?;
         self.pool.media.sync(0..self.pool.media.len())?;
@@ -211,6 +234,7 @@ impl File {
 
     /// As [`sync_all`](File::sync_all), without the times.
     pub fn sync_data(&self) -> Result<()> {
+        self.meet_outside();
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.pool.media.sync(0..self.pool.media.len())?;
         Ok(())
@@ -224,7 +248,7 @@ impl File {
     /// A second handle of the same open file, with its own position.
     pub fn try_clone(&self) -> Result<File> {
         let file = File::new(self.pool.clone(), self.node.clone(), self.mode);
-        Ok(File { access_times: self.access_times, ..file })
+        Ok(File { access_times: self.access_times, is_outside: self.is_outside, ..file })
     }
 
     /// Counters of the DAX layer for this file.

@@ -1,5 +1,8 @@
 //! Files by the number of their inode: what a mount serves the kernel with, which names a file by
 //! its number, or by a directory's number and a name.
+//!
+//! What is done here is the doing of the cache outside ([`crate::OutsideCache`]), if the pool has
+//! one: it is not told.
 
 use std::sync::Arc;
 
@@ -11,7 +14,9 @@ use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::pool::Pool;
 
-/// The files of a pool by number. Names are bytes without slashes; symbolic links are not followed.
+/// The files of a pool by number, for who serves them to others (a mount is told of changes made
+/// through [`Pool`], not of those made here). Names are bytes without slashes; symbolic links are
+/// not followed.
 ///
 /// ```
 /// use limpid::{NewInode, NewKind, Opening, Pool};
@@ -164,6 +169,7 @@ impl Inodes {
         let mode = Mode { read: opening.read, write: opening.write, append: false };
         let mut file = File::new(self.pool.inner.clone(), node, mode);
         file.access_times = self.access_times;
+        file.is_outside = true;
         file
     }
 

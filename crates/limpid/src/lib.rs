@@ -41,6 +41,7 @@ mod map;
 mod metadata;
 mod names;
 mod open;
+mod outside;
 mod slice;
 
 pub use attributes::{SetAttributes, Timespec, XattrFlags};
@@ -58,6 +59,7 @@ pub use map::{Map, MapOptions, PageReport};
 pub use metadata::{FileKind, Metadata};
 pub use names::{DirEntry, NodeKind, ReadDir, RenameFlags};
 pub use open::OpenOptions;
+pub use outside::OutsideCache;
 pub use pool::{MIN_POOL_SIZE, Pool, PoolInfo, PoolOptions};
 
 #[cfg(feature = "canary")]

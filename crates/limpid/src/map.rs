@@ -149,6 +149,7 @@ pub struct Map {
 
 impl Map {
     fn new(file: &File, bytes: Range<u64>, write: bool, private: bool) -> Result<Map> {
+        file.fetch_newer(bytes.clone());
         let (engine, backing) = file.pool.backing()?;
         let granularity = backing.options().granularity.max(PAGE_SIZE);
         let pages = PageRange {
@@ -267,6 +268,8 @@ impl Map {
         self.inside(range.start, range.end.saturating_sub(range.start))?;
         let start = self.bytes.start + range.start as u64;
         let end = self.bytes.start + range.end as u64;
+        // Stores are told to nobody when they are made, but here.
+        drop(self.file.changing(start..end));
         self.node.mapping.writeback(PageRange::covering(&(start..end)));
         let media = &self.file.pool.media;
         media.sync(0..media.len())?;

@@ -8,6 +8,7 @@ use limpid_fs::{FsError, Ino, Kind, NewNode};
 
 use crate::error::{Error, Result};
 use crate::file::File;
+use crate::inodes::Held;
 use crate::metadata::{FileKind, Metadata};
 use crate::open::process_ids;
 use crate::path::{Last, Place, path_of, walk};
@@ -126,6 +127,7 @@ impl Pool {
         let new = NewNode { kind, mode, uid, gid };
         let inode = self.inner.fs.create(place.dir, &place.name, new).map_err(Error::at(path))?;
         drop(self.inner.nodes.adopt(inode));
+        self.inner.tell_name(place.dir.0, &place.name, &[]);
         Ok(())
     }
 
@@ -198,15 +200,41 @@ impl Pool {
     pub fn remove_file(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let place = self.named(path)?;
-        self.inner.fs.unlink(place.dir, &place.name).map_err(Error::at(path))?;
-        Ok(())
+        if self.inner.outside.get().is_some() {
+            let gone = self.inodes().unlink(place.dir.0, &place.name);
+            self.tell_gone(&place, path, gone)
+        } else {
+            self.inner.fs.unlink(place.dir, &place.name).map_err(Error::at(path))?;
+            Ok(())
+        }
     }
 
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let place = self.named(path)?;
-        self.inner.fs.rmdir(place.dir, &place.name).map_err(Error::at(path))?;
+        if self.inner.outside.get().is_some() {
+            let gone = self.inodes().rmdir(place.dir.0, &place.name);
+            self.tell_gone(&place, path, gone)
+        } else {
+            self.inner.fs.rmdir(place.dir, &place.name).map_err(Error::at(path))?;
+            Ok(())
+        }
+    }
+
+    /// A name is gone, perhaps an inode's last: a cache outside is told, and may hold the inode.
+    fn tell_gone(&self, place: &Place, path: &Path, gone: Result<Option<Held>>) -> Result<()> {
+        let held = gone.map_err(|error| match error {
+            Error::Fs(source) => Error::at(path)(source),
+            other => other,
+        })?;
+        if let Some(cache) = self.inner.outside.get()
+            && let Some(held) = held
+        {
+            cache.last_name_gone(held);
+        }
+        let inode = place.found.map(|(ino, _)| ino.0);
+        self.inner.tell_name(place.dir.0, &place.name, inode.as_slice());
         Ok(())
     }
 
@@ -245,9 +273,18 @@ impl Pool {
     ) -> Result<()> {
         let source = self.named(from.as_ref())?;
         let target = self.named(to.as_ref())?;
+        let from = from.as_ref();
+        if self.inner.outside.get().is_some() {
+            let (old, new) = ((source.dir.0, &*source.name), (target.dir.0, &*target.name));
+            let gone = self.inodes().rename(old, new, flags);
+            self.tell_gone(&target, from, gone)?;
+            let moved = source.found.map(|(ino, _)| ino.0);
+            self.inner.tell_name(source.dir.0, &source.name, moved.as_slice());
+            return Ok(());
+        }
         let fs = &self.inner.fs;
         fs.rename(source.dir, &source.name, target.dir, &target.name, flags)
-            .map_err(Error::at(from.as_ref()))
+            .map_err(Error::at(from))
     }
 
     /// Gives a file another name.
@@ -255,7 +292,9 @@ impl Pool {
         let (ino, _) = self.find(original.as_ref(), false)?;
         let place = self.named(link.as_ref())?;
         let fs = &self.inner.fs;
-        fs.link(ino, place.dir, &place.name).map_err(Error::at(link.as_ref()))
+        fs.link(ino, place.dir, &place.name).map_err(Error::at(link.as_ref()))?;
+        self.inner.tell_name(place.dir.0, &place.name, &[ino.0]);
+        Ok(())
     }
 
     /// Creates a symbolic link at `link` that leads to `target`.

@@ -152,7 +152,11 @@ impl OpenOptions {
                     let (uid, gid) = self.owner.unwrap_or_else(process_ids);
                     let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };
                     match fs.create(place.dir, &place.name, new) {
-                        Ok(inode) => return Ok(nodes.adopt(inode)),
+                        Ok(inode) => {
+                            let node = nodes.adopt(inode);
+                            pool.inner.tell_name(place.dir.0, &place.name, &[]);
+                            return Ok(node);
+                        }
                         Err(FsError::Exists) if !self.create_new => {}
                         Err(error) => return Err(at(error)),
                     }

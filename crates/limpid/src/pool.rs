@@ -10,6 +10,7 @@ use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions}
 
 use crate::error::{Error, Result};
 use crate::node::Nodes;
+use crate::outside::Outside;
 
 /// Smallest size of a pool in bytes.
 pub const MIN_POOL_SIZE: u64 = 1024 * limpid_fs::BLOCK;
@@ -148,6 +149,7 @@ impl PoolOptions {
             medium,
             path: path.to_owned(),
             report,
+            outside: Outside::default(),
             backing: OnceLock::new(),
         };
         Ok(Pool { inner: Arc::new(inner) })
@@ -195,6 +197,7 @@ pub(crate) struct Inner {
     pub medium: Arc<Medium>,
     pub path: PathBuf,
     pub report: OpenReport,
+    pub outside: Outside,
     backing: OnceLock<Result<Arc<Backing>>>,
 }
 

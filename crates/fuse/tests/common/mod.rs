@@ -8,6 +8,10 @@ use limpid::Pool;
 use limpid_fuse::{Mount, MountError, MountOptions, mount};
 use tempfile::TempDir;
 
+pub mod client;
+pub mod kernel_map;
+pub mod race;
+
 /// A mounted pool. It goes away with this, even if a test fails.
 pub struct Mounted {
     pub pool: Pool,

@@ -1,0 +1,72 @@
+//! What the library changes, told to the kernel.
+//!
+//! The kernel's page cache, its attributes and its names are a cache outside the library
+//! ([`OutsideCache`]). Notifications are sent by the thread that makes the change, while it holds
+//! no lock. What the kernel answers to them does not matter: it may have forgotten what it is told
+//! of, and when the mount is gone there is nobody to tell.
+
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
+use fuser::{INodeNo, Notifier};
+use limpid::{Held, OutsideCache};
+
+use crate::server::Server;
+
+/// The offset with which a notification is about attributes alone.
+const ATTRIBUTES_ONLY: i64 = -1;
+
+impl Server {
+    /// The way to the kernel, if it knows the inode.
+    fn notifier_for(&self, ino: u64) -> Option<&Notifier> {
+        let known = ino == self.inodes.root() || self.known.contains(ino);
+        self.notifier.get().filter(|_| known)
+    }
+
+    /// Drops the kernel's pages of `bytes`; those with stores of programs are written first.
+    fn drop_pages(&self, ino: u64, bytes: &Range<u64>) {
+        let Some(notifier) = self.notifier_for(ino) else { return };
+        let offset = i64::try_from(bytes.start).unwrap_or(i64::MAX);
+        // A length of 0 means all that follows.
+        let len = bytes.end.saturating_sub(bytes.start);
+        let len = i64::try_from(len).unwrap_or(0);
+        let _ = notifier.inval_inode(INodeNo(ino), offset, len);
+    }
+}
+
+impl OutsideCache for Server {
+    fn write_back(&self, ino: u64, bytes: Range<u64>) {
+        // Only a file that is open for writing can have pages that are newer than the pool.
+        if self.handles.writers(ino) > 0 {
+            self.drop_pages(ino, &bytes);
+        }
+    }
+
+    fn keep_out(&self, ino: u64, bytes: Range<u64>) -> u64 {
+        self.gates.close(ino, bytes.clone(), || self.drop_pages(ino, &bytes))
+    }
+
+    fn readmit(&self, ino: u64, kept_out: u64) {
+        self.gates.open(kept_out);
+        self.attributes_changed(ino);
+    }
+
+    fn attributes_changed(&self, ino: u64) {
+        if let Some(notifier) = self.notifier_for(ino) {
+            let _ = notifier.inval_inode(INodeNo(ino), ATTRIBUTES_ONLY, 0);
+        }
+    }
+
+    fn name_changed(&self, dir: u64, name: &[u8]) {
+        if let Some(notifier) = self.notifier_for(dir) {
+            let _ = notifier.inval_entry(INodeNo(dir), OsStr::from_bytes(name));
+            // The listing that the kernel may have kept.
+            let _ = notifier.inval_inode(INodeNo(dir), 0, 0);
+        }
+    }
+
+    fn last_name_gone(&self, held: Held) {
+        self.known.hold(held);
+    }
+}

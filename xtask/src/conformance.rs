@@ -1,0 +1,163 @@
+//! `cargo xtask conformance`: the suites that test file systems, against a mounted pool.
+//!
+//! `pjdfstest` checks what POSIX says of names, permissions and times; `fsx` makes random changes
+//! to one file by every path, maps included, and compares all bytes. Both are installed into
+//! target/tools in the versions below. Where the machine cannot mount, that is said.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::run;
+
+const PJDFSTEST: &str = "pjdfstest@0.2.2";
+const FSX: &str = "fsx@0.3.2";
+
+/// The seed with many operations, how many, and the operations of each other seed.
+const LONG: (u64, &str) = (1, "1000000");
+const SHORT: &str = "100000";
+const SEEDS: std::ops::RangeInclusive<u64> = 2..=11;
+
+/// Runs both suites; whether both passed.
+pub fn run(root: &Path) -> bool {
+    let Some(reason) = cannot_mount() else { return run_suites(root) };
+    eprintln!("skipped: {reason}");
+    true
+}
+
+/// Where cargo puts what it builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+fn limpid(root: &Path) -> PathBuf {
+    target(root).join("debug/limpid")
+}
+
+fn cannot_mount() -> Option<&'static str> {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    // Root is who may mount and who may become the suite's other users.
+    match (device.is_ok(), owner_of_self() == Some(0)) {
+        (false, _) => Some("conformance: there is no /dev/fuse that could be opened"),
+        (_, false) => Some("conformance: only root can mount and change users here"),
+        _ => None,
+    }
+}
+
+/// The user this process runs as.
+fn owner_of_self() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").ok().map(|metadata| metadata.uid())
+}
+
+fn run_suites(root: &Path) -> bool {
+    let tools = target(root).join("tools");
+    let built = install(root, &tools) && run::cargo(root, &["build", "--package", "limpid-cli"]);
+    if !built {
+        return false;
+    }
+    let Some(mount) = Mount::new(root) else { return false };
+    let long = mount.fsx(&tools, LONG.0, LONG.1);
+    let mut good = pjdfstest(root, &tools, &mount);
+    for seed in SEEDS {
+        good &= finished(mount.fsx(&tools, seed, SHORT), seed);
+    }
+    good &= finished(long, LONG.0);
+    drop(mount);
+    good
+}
+
+/// Installs the suites, if the wanted versions are not there yet.
+fn install(root: &Path, tools: &Path) -> bool {
+    let tools = tools.to_string_lossy();
+    run::cargo(root, &["install", "--locked", "--quiet", "--root", &tools, PJDFSTEST, FSX])
+}
+
+fn pjdfstest(root: &Path, tools: &Path, mount: &Mount) -> bool {
+    let folder = mount.dir.join("pjdfstest");
+    let second = mount.base.join("second");
+    if fs::create_dir(&folder).is_err() || fs::create_dir(&second).is_err() {
+        return false;
+    }
+    let mut command = Command::new(tools.join("bin/pjdfstest"));
+    command.arg("-c").arg(root.join("xtask/conformance/pjdfstest.toml"));
+    // The suite's users have to reach its folder, and a second file system.
+    command.arg("-p").arg(&folder).arg("-s").arg(&second).current_dir(&folder);
+    match command.output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let told = |line: &&str| {
+                let failed = line.contains("FAILED") || line.starts_with('\t');
+                failed || line.starts_with("Summary")
+            };
+            text.lines().filter(told).for_each(|line| eprintln!("pjdfstest: {line}"));
+            output.status.success()
+        }
+        Err(error) => {
+            eprintln!("xtask: pjdfstest: cannot be started: {error}");
+            false
+        }
+    }
+}
+
+fn finished(child: Option<Child>, seed: u64) -> bool {
+    let Some(output) = child.and_then(|child| child.wait_with_output().ok()) else { return false };
+    let good = output.status.success();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    // Of a failure the last operations; of a success that it was one.
+    let shown = if good { 1 } else { 40 };
+    for line in &lines[lines.len().saturating_sub(shown)..] {
+        eprintln!("fsx, seed {seed}: {line}");
+    }
+    good
+}
+
+/// A new pool, mounted by the command in the foreground. It goes away with this.
+struct Mount {
+    root: PathBuf,
+    base: PathBuf,
+    dir: PathBuf,
+    server: Child,
+}
+
+impl Mount {
+    fn new(root: &Path) -> Option<Mount> {
+        let base = std::env::temp_dir().join(format!("limpid-conformance-{}", std::process::id()));
+        let dir = base.join("mount");
+        fs::create_dir_all(&dir).ok()?;
+        let mut command = Command::new(limpid(root));
+        command.arg("mount").arg(base.join("pool")).arg(&dir);
+        command.args(["--size", "512MiB", "--foreground"]);
+        let mut server = command.stderr(Stdio::piped()).spawn().ok()?;
+        // The first line says that the mount is usable, or why it is not.
+        let mut line = String::new();
+        let stderr = server.stderr.take()?;
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut line).ok()?;
+        eprint!("{line}");
+        let mount = Mount { root: root.to_owned(), base, dir, server };
+        line.contains("is mounted at").then_some(mount)
+    }
+
+    fn fsx(&self, tools: &Path, seed: u64, operations: &str) -> Option<Child> {
+        let mut command = Command::new(tools.join("bin/fsx"));
+        command.arg("-f").arg(self.root.join("xtask/conformance/fsx.toml"));
+        command.args(["-q", "-N", operations, "-S", &seed.to_string(), "-P"]).arg(&self.base);
+        command.arg(self.dir.join(format!("fsx-{seed}")));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().ok()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let mut unmount = Command::new(limpid(&self.root));
+        unmount.args(["umount", "--lazy"]).arg(&self.dir);
+        let gone = unmount.status().is_ok_and(|status| status.success());
+        if !gone {
+            let _ = self.server.kill();
+        }
+        let _ = self.server.wait();
+        let _ = fs::remove_dir_all(&self.base);
+    }
+}
