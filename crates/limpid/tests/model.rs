@@ -242,9 +242,9 @@ fn random_operations_agree_with_an_array_in_memory() {
     let mut rng = Rng::announced("model, memory");
     let named = common::named_pools(&PoolOptions::new(), 64 << 20);
     if named.is_empty() {
-        run(&Pool::memory(64 << 20).unwrap(), &mut rng, steps(400_000));
+        run(&Pool::memory(64 << 20).unwrap(), &mut rng, steps(800_000));
     }
-    named.iter().for_each(|pool| run(pool, &mut rng, steps(400_000)));
+    named.iter().for_each(|pool| run(pool, &mut rng, steps(800_000)));
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn random_operations_agree_without_fault_around() {
         return;
     }
     let mut rng = Rng::announced("model, no fault-around");
-    run(&common::plain_pool(64 << 20), &mut rng, steps(300_000));
+    run(&common::plain_pool(64 << 20), &mut rng, steps(700_000));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn random_operations_agree_on_a_file_treated_as_persistent() {
         .assume_persistent(true)
         .create(dir.path().join("pool"), 64 << 20)
         .unwrap();
-    run(&pool, &mut rng, steps(300_000));
+    run(&pool, &mut rng, steps(700_000));
 }
 
 #[test]
