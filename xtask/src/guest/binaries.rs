@@ -31,7 +31,7 @@ pub fn add(root: &Path, staging: &Staging) -> Result<(), Trouble> {
         let line = format!("{command:?}");
         let output = command.output().map_err(Trouble::io("start", Path::new("cargo")))?;
         if !output.status.success() {
-            return Err(Trouble::Command { line, status: output.status });
+            return Err(Trouble::Build { line, status: output.status });
         }
         for message in String::from_utf8_lossy(&output.stdout).lines() {
             if let Some((program, to)) = wanted(message) {

@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::{Tally, Trouble};
 
 /// One round takes no longer than this.
-const WITHIN: Duration = Duration::from_secs(600);
+const WITHIN: Duration = Duration::from_secs(300);
 /// The machine is killed after a random number of acknowledgements up to this.
 const MOST: u64 = 400;
 
