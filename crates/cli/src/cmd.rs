@@ -4,6 +4,7 @@ mod cat;
 mod completions;
 mod cp;
 mod df;
+mod dump;
 mod explore;
 mod fsck;
 mod info;
@@ -34,6 +35,7 @@ pub enum Command {
     Mount(mount::Mount),
     Umount(umount::Umount),
     Fsck(fsck::Fsck),
+    Dump(dump::Dump),
     Df(df::Df),
     Ls(ls::Ls),
     Stat(stat::Stat),
@@ -59,6 +61,7 @@ impl Command {
             Command::Mount(command) => command.run(),
             Command::Umount(command) => command.run(),
             Command::Fsck(command) => command.run(),
+            Command::Dump(command) => command.run(),
             Command::Df(command) => command.run(),
             Command::Ls(command) => command.run(),
             Command::Stat(command) => command.run(),

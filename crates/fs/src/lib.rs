@@ -76,6 +76,7 @@ mod rename;
 mod table;
 
 mod check;
+mod dump;
 mod fsck;
 mod repair;
 
@@ -94,6 +95,7 @@ pub use canary::leave_out;
 pub use attributes::{Attributes, FileKind, Ino, Kind, NewNode, SetAttributes, Timespec};
 pub use check::{Part, PoolTree, Problem};
 pub use dir::{DirEntry, MAX_NAME};
+pub use dump::{DumpOf, Field, Section};
 pub use error::{FsError, What};
 pub use format::FormatOptions;
 pub use fs::{Access, Fs, Info, OpenReport, Statfs};

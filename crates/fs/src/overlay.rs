@@ -153,6 +153,10 @@ impl Media for Overlay {
 
     fn fence(&self) {}
 
+    fn forget(&self, range: Range<u64>) {
+        self.media.forget(range);
+    }
+
     fn sync(&self, _range: Range<u64>) -> Result<(), MediaError> {
         Ok(())
     }

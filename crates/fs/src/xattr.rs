@@ -97,6 +97,11 @@ impl<'a> Xattr<'a> {
         Ok(Xattr { name, len, crc: head.crc.get(), place })
     }
 
+    /// Length of the value in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// The blocks of a value that has its own.
     pub fn blocks(&self) -> &[u64] {
         match &self.place {

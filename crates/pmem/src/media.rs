@@ -106,6 +106,12 @@ pub trait Media: Send + Sync {
     /// when the call returns, as far as the medium goes.
     fn fence(&self);
 
+    /// Tells that a range will not be read again soon: this process needs no memory for it until
+    /// then. A hint; the contents stay as they are.
+    fn forget(&self, range: Range<u64>) {
+        let _ = range;
+    }
+
     /// Makes a range survive power loss on media where flush and fence do not (msync on `file`).
     /// Does nothing elsewhere.
     fn sync(&self, range: Range<u64>) -> Result<(), MediaError>;

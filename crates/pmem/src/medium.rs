@@ -5,7 +5,7 @@ use core::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::mm::{MapFlags, MsyncFlags, msync};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, madvise, msync};
 
 use crate::arch;
 use crate::lock;
@@ -221,6 +221,21 @@ impl Media for Medium {
     #[inline]
     fn fence(&self) {
         self.region.fence();
+    }
+
+    /// madvise(MADV_DONTNEED) of the pages that lie in the range wholly.
+    fn forget(&self, range: Range<u64>) {
+        let page = rustix::param::page_size() as u64;
+        let (start, end) = (range.start.next_multiple_of(page), range.end.min(self.len()));
+        let end = end - end % page;
+        if start < end {
+            let base = self.region.base().wrapping_add(start as usize);
+            // SAFETY: the pages lie in our mapping, which is shared: they are only unmapped, and
+            // the file they belong to keeps their contents.
+            let advised =
+                unsafe { madvise(base.cast(), (end - start) as usize, Advice::LinuxDontNeed) };
+            debug_assert!(advised.is_ok(), "pages of a mapping can be let go of");
+        }
     }
 
     /// msync(MS_SYNC) of the pages of the range. It writes the file's metadata that is needed to

@@ -69,6 +69,7 @@ impl Inodes {
             for index in 0..run.len {
                 all.visit_block(checker, run, index, &mut overhead);
                 done += 1;
+                checker.breathe();
                 (checker.watch)(done, total);
             }
         }
@@ -87,6 +88,7 @@ impl Inodes {
                     }
                 }
                 done += 1;
+                checker.breathe();
                 (checker.watch)(done, total);
             }
         }

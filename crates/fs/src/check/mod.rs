@@ -31,6 +31,9 @@ pub(crate) use space::{UsedBlocks, difference, marked};
 /// Most problems that [`Fs::check`] lists; a badly damaged pool could have millions.
 pub(crate) const MAX_PROBLEMS: usize = 10_000;
 
+/// Inode blocks and directories that are read before memory is let go of.
+const READ_AT_ONCE: u32 = 128;
+
 /// Who refers to blocks.
 #[derive(Clone, Copy)]
 pub(crate) enum Claim {
@@ -51,6 +54,8 @@ pub(crate) struct Checker<'a> {
     pub limit: usize,
     /// Told how many inode blocks were read, and of how many.
     pub watch: &'a dyn Fn(u64, u64),
+    /// Inode blocks and directories read since the medium's memory was let go of.
+    read: u32,
 }
 
 /// What the walk found.
@@ -65,6 +70,16 @@ impl Checker<'_> {
     pub fn report(&mut self, problem: Problem) {
         if self.problems.len() < self.limit {
             self.problems.push(problem);
+        }
+    }
+
+    /// Tells that an inode block or a directory was read. What the medium brought into memory for
+    /// them is let go of from time to time, since all of it would be as much as there is metadata.
+    pub fn breathe(&mut self) {
+        self.read += 1;
+        if self.read >= READ_AT_ONCE {
+            self.read = 0;
+            self.core.media.forget(0..self.core.media.len());
         }
     }
 
@@ -155,7 +170,7 @@ pub(crate) fn check(
     core.verified.forget();
     let used = UsedBlocks::new(&core.geometry);
     let noted = FxHashSet::default();
-    let mut checker = Checker { core, used, problems: before, noted, limit, watch };
+    let mut checker = Checker { core, used, problems: before, noted, limit, watch, read: 0 };
     checker.superblocks();
     let root = *core.orphans.lock();
     checker.mark_tree(Claim::Pool(PoolTree::Orphans), orphans::OWNER, root);

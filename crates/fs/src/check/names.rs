@@ -54,6 +54,7 @@ impl Inodes {
         dirs.sort_unstable();
         for dir in dirs {
             self.directory(checker, dir);
+            checker.breathe();
         }
     }
 

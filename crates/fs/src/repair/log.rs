@@ -13,7 +13,8 @@ use crate::layout::{BLOCK, BLOCK_LEN, Geometry, JOURNAL, LANES, SLOT_BLOCKS, SLO
 use crate::recovery::Blocks;
 use crate::seal;
 
-const MAGIC: [u8; 8] = *b"LIMPIDRP";
+/// First bytes of the header.
+pub(crate) const MAGIC: &[u8; 8] = b"LIMPIDRP";
 /// Offsets in the header, in bytes.
 const CRC: usize = 8;
 const COUNT: usize = 16;
@@ -91,7 +92,7 @@ pub(crate) fn write(
     }
     settle(media)?;
     let mut header = [0; BLOCK_LEN];
-    header[..8].copy_from_slice(&MAGIC);
+    header[..8].copy_from_slice(MAGIC);
     header[COUNT..COUNT + 8].copy_from_slice(&(targets.len() as u64).to_le_bytes());
     header[INDEX_CRC..INDEX_CRC + 4].copy_from_slice(&seal::crc(&index).to_le_bytes());
     header[RUNS..RUNS + 8].copy_from_slice(&(runs.len() as u64).to_le_bytes());
@@ -108,7 +109,7 @@ pub(crate) fn write(
 /// The blocks of a log that was made durable and not yet applied; none if there is no such log.
 pub(crate) fn find(media: &dyn Media, geometry: &Geometry, salt: u32) -> Result<Option<Blocks>> {
     let at = JOURNAL * BLOCK;
-    if media.load_u64(at)? != u64::from_le_bytes(MAGIC) {
+    if media.load_u64(at)? != u64::from_le_bytes(*MAGIC) {
         return Ok(None);
     }
     let mut header = [0; BLOCK_LEN];
