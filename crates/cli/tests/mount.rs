@@ -8,66 +8,13 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::Sandbox;
-use limpid_fuse::{MountState, look, unmount};
-use rustix::process::{Pid, Signal, kill_process};
-
-/// A folder of the sandbox in which something may be mounted.
-struct MountPoint {
-    path: PathBuf,
-}
-
-impl MountPoint {
-    fn new(sandbox: &Sandbox, name: &str) -> MountPoint {
-        let path = sandbox.path(name);
-        fs::create_dir(&path).unwrap();
-        MountPoint { path }
-    }
-
-    fn mounted(&self) -> bool {
-        look(&self.path).unwrap() != MountState::Nothing
-    }
-
-    /// The process that serves the mount.
-    fn process(&self) -> Pid {
-        let metrics = limpid_fuse::metrics(&self.path).unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("limpid_process_id "));
-        Pid::from_raw(line.unwrap().parse().unwrap()).unwrap()
-    }
-}
-
-impl Drop for MountPoint {
-    fn drop(&mut self) {
-        while look(&self.path).is_ok_and(|state| state != MountState::Nothing) {
-            if unmount(&self.path, true).is_err() {
-                break;
-            }
-        }
-    }
-}
-
-/// Whether this machine lets the test mount; where it does not, that is said.
-fn can_mount() -> bool {
-    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
-    let possible = device.is_ok() && common::is_root();
-    if !possible {
-        eprintln!("skipped: mounting wants /dev/fuse and root here");
-    }
-    possible
-}
-
-/// Waits until a process has ended.
-fn wait_for_end(pid: Pid) {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let flags = rustix::process::PidfdFlags::empty();
-    let Ok(process) = rustix::process::pidfd_open(pid, flags) else { return };
-    let minute = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&minute)).unwrap();
-    assert_eq!(ended, 1, "the process has ended within a minute");
-}
+use common::mount::{MountPoint, can_mount, wait_for_end};
+use limpid_fuse::{MountState, look};
+use rustix::process::{Signal, kill_process};
 
 #[test]
 fn a_pool_is_made_mounted_used_and_unmounted() {

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
+pub mod mount;
 pub mod picture;
 
 /// How a run of the command ended.
