@@ -22,6 +22,7 @@ pub mod catalog;
 mod check;
 #[cfg(feature = "canary")]
 pub mod coverage;
+pub mod crash;
 mod explain;
 mod history;
 mod lab;

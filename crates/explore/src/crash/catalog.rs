@@ -1,0 +1,70 @@
+//! Which workloads are searched.
+
+use super::operations;
+use super::workload::Workload;
+
+/// Sequences of three and four that combine what belongs together, threads included: names that
+/// go round, blocks that change their use, lanes whose records overtake each other.
+const CHOSEN: &[&str] = &[
+    "create.1+rename-dir+chmod",
+    "create+create.1+unlink",
+    "mkdir.1+rename-dir+rmdir",
+    "append.1+append-pages+append",
+    "append+append+append",
+    "append-tree+unlink-tree+append-pages",
+    "write-hole+punch-tree+write-hole",
+    "write-hole+unlink-tree+xattr-large",
+    "write-past-end+truncate+append",
+    "overwrite+truncate+append",
+    "truncate-page+append+append-pages",
+    "truncate-tree+write-hole+truncate-empty",
+    "collapse-tree+insert+punch-tree",
+    "insert+write-hole+collapse-tree",
+    "allocate-keep+append+truncate",
+    "zero+overwrite+punch",
+    "xattr-large+unlink+create",
+    "xattr-replace+xattr-remove+unlink-xattrs",
+    "xattr+rename-replace+xattr-large",
+    "link+unlink+rename-replace",
+    "link.1+rename-exchange+unlink-linked",
+    "rename+rename-replace-tree+create",
+    "rename-across+rename-dir+rename-dir-replace",
+    "rename-dir-replace+rename-dirs-exchange+mkdir",
+    "unlink-open+create+append-pages",
+    "unlink-open+unlink-tree+close",
+    "unnamed+unlink-open+sync",
+    "map-flush+sync+append",
+    "map-flush+append+map-store",
+    "map-flush-hole+punch-tree+map-flush-hole",
+    "chmod.1+chmod+chmod",
+    "chmod.1+xattr+append",
+    "rename.1+rename-exchange+append",
+    "truncate-grow.1+append+append",
+    "write-unwritten+append-pages.1+write-hole",
+    "close+create+close",
+    "sync+create.1+sync",
+    "chmod.1+chmod+chmod+chmod",
+    "append.1+append+chmod+truncate",
+    "create.1+unlink-linked+mkdir+link",
+    "xattr.2+append.1+chmod+punch",
+    "create-split.1+create+mkdir+symlink-long",
+];
+
+/// All sequences of one and two operations, and chosen longer ones. In every other sequence of two
+/// the first is done by another thread, and so in another lane of the journal. Operations whose
+/// stores nobody flushes come last only.
+pub fn workloads() -> Vec<Workload> {
+    let names: Vec<&str> = operations::ALL.iter().map(|operation| operation.name).collect();
+    let first: Vec<_> = operations::ALL.iter().filter(|operation| !operation.loose).collect();
+    let mut texts: Vec<String> = vec!["format".into()];
+    texts.extend(names.iter().map(|name| (*name).to_string()));
+    texts.extend(CHOSEN.iter().map(|text| (*text).to_string()));
+    for (index, first) in first.iter().enumerate() {
+        for (other, second) in names.iter().enumerate() {
+            let lane = if (index + other) % 2 == 0 { "" } else { ".1" };
+            texts.push(format!("{}{lane}+{second}", first.name));
+        }
+    }
+    let parse = |text: &String| Workload::named(text).expect("the catalogue names operations");
+    texts.iter().map(parse).collect()
+}

@@ -1,0 +1,29 @@
+//! Crashes of the file system: what a power loss at any instant leaves, on the production code.
+//!
+//! A recording medium notes every store, flush and fence of `limpid-fs`, `limpid-dax` and
+//! `limpid-pmem` while a few operations run. At each fence the states that a power loss can leave
+//! are built: any subset, in pieces of 8 bytes, of what is not flushed and fenced. Each is opened,
+//! recovered, checked, and compared with what the contract allows: every completed operation, and
+//! the running one wholly or not at all. `docs/crash.md` tells more.
+
+mod catalog;
+mod choose;
+mod live;
+mod locks;
+mod operations;
+mod pending;
+mod replay;
+mod runs;
+mod scratch;
+mod search;
+mod seen;
+mod tree;
+mod verdict;
+mod workload;
+
+pub use catalog::workloads;
+pub use choose::Bound;
+pub use replay::{Broken, ReplayError, Replayed, replay};
+pub use runs::{Row, Summary, search_all};
+pub use search::Counts;
+pub use workload::Workload;
