@@ -5,18 +5,16 @@
 
 use limpid_explore::crash::{Bound, search_all, workloads};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
     let part = std::env::args().nth(1).unwrap_or_default();
     let mut all = workloads();
     all.retain(|workload| workload.name().contains(&part));
-    let bound = Bound { exhaustive: 64, samples: 40, recoveries: 100, recovery_samples: 12 };
-    let mut shown = 0;
+    let bound = Bound::CI;
     let summary = search_all(&all, bound, &|| false, &mut |row| {
-        if let Some(broken) = row.broken.filter(|_| shown < 12) {
-            shown += 1;
+        if let Some(broken) = row.broken {
             println!("{}\n  {}\n  lost: {:?}", broken.replay, broken.why, broken.lost);
         }
-    })?;
+    });
     println!(
         "{} broken of {} workloads; {:?} in {:?}",
         summary.broken.len(),
@@ -24,5 +22,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         summary.counts,
         summary.time
     );
-    Ok(())
 }

@@ -50,6 +50,27 @@ const CHOSEN: &[&str] = &[
     "create-split.1+create+mkdir+symlink-long",
 ];
 
+/// Operations that are stopped in the middle, and how many fences they have at most …
+const STOPPED: &[(&str, u32)] =
+    &[("chmod.2", 2), ("append.2", 3), ("truncate-grow.2", 4), ("write-unwritten.2", 3)];
+
+/// … and what others do meanwhile: nothing that touches the same files or directories, or that takes
+/// several transactions that can be told from outside. The floor
+/// of the journal cannot rise, so records of many lanes wait to be replayed, slots run out, blocks
+/// change their use under records that still speak of them.
+const MEANWHILE: &[&str] = &[
+    "create",
+    "create+unlink-linked+mkdir",
+    "link+rename-across.1+unlink-tree",
+    "append-pages+append-tree.1+truncate-tree",
+    "xattr-again+unlink-xattrs+append-pages",
+    "xattr-again.1+unlink-xattrs+append-pages+append-tree",
+    "xattr-again.1+xattr-replace.1+xattr-again.3+xattr-again.3+xattr-again.3+xattr-remove.3",
+    "create+mkdir+symlink-long+unlink-linked+create-split+mkdir.1+append-pages.1",
+    "truncate-tree+write-hole+xattr-large",
+    "collapse-tree+insert+truncate-empty",
+];
+
 /// All sequences of one and two operations, and chosen longer ones. In every other sequence of two
 /// the first is done by another thread, and so in another lane of the journal. Operations whose
 /// stores nobody flushes come last only.
@@ -59,6 +80,11 @@ pub fn workloads() -> Vec<Workload> {
     let mut texts: Vec<String> = vec!["format".into()];
     texts.extend(names.iter().map(|name| (*name).to_string()));
     texts.extend(CHOSEN.iter().map(|text| (*text).to_string()));
+    for (stopped, fences) in STOPPED {
+        for fence in 1..=*fences {
+            texts.extend(MEANWHILE.iter().map(|steps| format!("{stopped}~{fence}|{steps}")));
+        }
+    }
     for (index, first) in first.iter().enumerate() {
         for (other, second) in names.iter().enumerate() {
             let lane = if (index + other) % 2 == 0 { "" } else { ".1" };

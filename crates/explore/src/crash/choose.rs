@@ -13,6 +13,18 @@ pub struct Bound {
     pub recovery_samples: u64,
 }
 
+impl Bound {
+    /// For a million states in a few minutes.
+    pub const CI: Bound =
+        Bound { exhaustive: 256, samples: 160, recoveries: 100, recovery_samples: 40 };
+    /// For a look at every workload.
+    pub const QUICK: Bound =
+        Bound { exhaustive: 64, samples: 40, recoveries: 100, recovery_samples: 40 };
+    /// For planted bugs.
+    pub const CANARY: Bound =
+        Bound { exhaustive: 64, samples: 60, recoveries: 10, recovery_samples: 30 };
+}
+
 /// A small generator of numbers that look random (SplitMix64).
 #[derive(Clone)]
 pub(crate) struct Random(u64);

@@ -9,10 +9,9 @@ use limpid_dax::{
     PageIndex, PageRange, Protection, Target, Vma, WaitTable,
 };
 use limpid_fs::{Access, Fs, FsError, Ino, Inode};
-use limpid_pmem::{Media, Persist, Recorder};
+use limpid_pmem::{Media, Persist};
 
 use super::locks::StdSeam;
-use super::scratch::Scratch;
 
 /// Why an operation was refused; a refused operation changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +62,10 @@ impl Live {
         Ok(Live { fs, media, waits: Arc::new(WaitTable::new()), held: Vec::new() })
     }
 
-    /// Opens the pool on a recording medium over `scratch`; the log begins with the opening.
-    pub fn record(scratch: &Scratch) -> Result<(Live, Arc<Recorder<Scratch>>), FsError> {
-        let recorder = Arc::new(Recorder::new(scratch.clone()));
-        Ok((Live::open(recorder.clone())?, recorder))
+    /// The same pool for another thread.
+    pub fn another(&self) -> Live {
+        let (fs, media, waits) = (self.fs.clone(), self.media.clone(), self.waits.clone());
+        Live { fs, media, waits, held: Vec::new() }
     }
 
     /// The directory of a path like "d/name", and the name.

@@ -6,12 +6,15 @@
 //! recovered, checked, and compared with what the contract allows: every completed operation, and
 //! the running one wholly or not at all. `docs/crash.md` tells more.
 
+mod canaries;
 mod catalog;
 mod choose;
+mod gate;
 mod live;
 mod locks;
 mod operations;
 mod pending;
+mod recording;
 mod replay;
 mod runs;
 mod scratch;
@@ -21,6 +24,9 @@ mod tree;
 mod verdict;
 mod workload;
 
+pub use canaries::{
+    CANARIES, Canary, Caught, MediumBug, Plant, crash_canary_table, with_crash_table,
+};
 pub use catalog::workloads;
 pub use choose::Bound;
 pub use replay::{Broken, ReplayError, Replayed, replay};

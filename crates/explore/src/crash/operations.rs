@@ -208,6 +208,7 @@ pub(crate) const ALL: &[Operation] = &[
     }),
     whole("insert", |live| live.file("t", |file| Ok(file.mapping.insert(PAGE..3 * PAGE)?))),
     whole("xattr", |live| xattr(live, "a", "user.new", 40, XattrFlags::CREATE)),
+    whole("xattr-again", |live| xattr(live, "x", "user.small", 20, XattrFlags::REPLACE)),
     whole("xattr-large", |live| xattr(live, "b", "user.new", 5000, XattrFlags::empty())),
     whole("xattr-replace", |live| xattr(live, "x", "user.large", 4500, XattrFlags::REPLACE)),
     whole("xattr-remove", |live| {

@@ -3,7 +3,9 @@
 use limpid_fs::{FsError, Geometry};
 use limpid_pmem::{Event, Media};
 
+use super::canaries::MediumBug;
 use super::pending::{Pending, Word};
+use super::recording::record;
 use super::runs::Starts;
 use super::scratch::Scratch;
 use super::search::{Crash, Found, kept, recovery_log};
@@ -48,11 +50,12 @@ pub enum ReplayError {
 pub fn replay(text: &str) -> Result<Replayed, ReplayError> {
     let (name, crashes) = text.split_once('@').ok_or(ReplayError::Text)?;
     let workload = Workload::named(name).ok_or(ReplayError::Text)?;
-    let crashes = crashes.split('/').map(parse).collect::<Option<Vec<_>>>();
+    let crashes =
+        crashes.split('/').filter(|part| !part.is_empty()).map(parse).collect::<Option<Vec<_>>>();
     let crashes = crashes.ok_or(ReplayError::Text)?;
     let scratch = Starts::new().scratch(&workload);
     let mut lost = Vec::new();
-    let judged = follow(&workload, &scratch, &crashes, &mut lost)?;
+    let judged = follow((&workload, &scratch, None), &crashes, &mut lost)?;
     Ok(Replayed { why: judged.err(), lost })
 }
 
@@ -80,21 +83,27 @@ fn text(workload: &Workload, crashes: &[Crash]) -> String {
 }
 
 /// Finds a smallest set of lost pieces that is as bad: each is put back if it is bad without.
-pub(crate) fn shrink(workload: &Workload, scratch: &Scratch, found: Found) -> Broken {
+pub(crate) fn shrink(
+    workload: &Workload,
+    scratch: &Scratch,
+    found: Found,
+    bug: Option<MediumBug>,
+) -> Broken {
+    let subject = (workload, scratch, bug);
     let Found { mut crashes, mut why } = found;
     for depth in (0..crashes.len()).rev() {
         let mut index = 0;
         while index < crashes[depth].lost.len() {
             let mut fewer = crashes.clone();
             fewer[depth].lost.remove(index);
-            match follow(workload, scratch, &fewer, &mut Vec::new()) {
+            match follow(subject, &fewer, &mut Vec::new()) {
                 Ok(Err(still)) => (crashes, why) = (fewer, still),
                 _ => index += 1,
             }
         }
     }
     let mut lost = Vec::new();
-    let again = follow(workload, scratch, &crashes, &mut lost);
+    let again = follow(subject, &crashes, &mut lost);
     assert!(
         matches!(&again, Ok(Err(_))),
         "a state that was bad is bad when it is built again: {again:?}"
@@ -102,29 +111,36 @@ pub(crate) fn shrink(workload: &Workload, scratch: &Scratch, found: Found) -> Br
     Broken { replay: text(workload, &crashes), why, lost }
 }
 
+/// A workload, the medium it starts from, and what that medium fails to do.
+type Subject<'a> = (&'a Workload, &'a Scratch, Option<MediumBug>);
+
 /// Builds the state that `crashes` leave, and judges it. Notes what is lost. The changes of
 /// `scratch` are taken back.
 fn follow(
-    workload: &Workload,
-    scratch: &Scratch,
+    (workload, scratch, bug): Subject<'_>,
     crashes: &[Crash],
     lost: &mut Vec<String>,
 ) -> Result<Result<(), String>, ReplayError> {
     scratch.mark();
-    let recorded = workload.record(scratch);
+    let recorded = record(workload, scratch, bug);
     scratch.back();
+    let Some((first, rest)) = crashes.split_first() else {
+        // What is wrong without a crash.
+        return Ok(match recorded {
+            Ok(recording) => recording.and_then(|one| one.wrong).map_or(Ok(()), Err),
+            Err(error) => Err(format!("without a crash: {error}")),
+        });
+    };
     let recording = recorded?.ok_or(ReplayError::Crash)?;
-    let (first, rest) = crashes.split_first().ok_or(ReplayError::Crash)?;
-    let is_end = first.event == recording.events.len();
-    let allowed = if is_end { &recording.done } else { &recording.running };
     scratch.mark();
-    let result = crash(scratch, &recording.events, first, rest, allowed, lost);
+    let allowed = recording.allowed(first.event);
+    let result = crash((scratch, bug), &recording.events, first, rest, allowed, lost);
     scratch.back();
     result
 }
 
 fn crash(
-    scratch: &Scratch,
+    (scratch, bug): (&Scratch, Option<MediumBug>),
     events: &[Event],
     first: &Crash,
     rest: &[Crash],
@@ -150,8 +166,8 @@ fn crash(
     scratch.set_words(kept(words, &choice));
     let result = match rest.split_first() {
         None => Ok(judge(scratch, allowed)),
-        Some((next, rest)) => match recovery_log(scratch) {
-            Some(log) => crash(scratch, &log, next, rest, allowed, lost),
+        Some((next, rest)) => match recovery_log(scratch, bug) {
+            Some(log) => crash((scratch, bug), &log, next, rest, allowed, lost),
             None => Err(ReplayError::Crash),
         },
     };

@@ -1,11 +1,10 @@
 //! All workloads, shared out to as many threads as there are processors.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use limpid_fs::FsError;
-
+use super::canaries::MediumBug;
 use super::choose::Bound;
 use super::operations;
 use super::replay::{Broken, shrink};
@@ -63,26 +62,22 @@ pub fn search_all(
     bound: Bound,
     stop: &(dyn Fn() -> bool + Sync),
     progress: &mut (dyn FnMut(Row) + Send),
-) -> Result<Summary, FsError> {
+) -> Summary {
     let begun = Instant::now();
     let (starts, seen, next) = (Starts::new(), Seen::new(), AtomicUsize::new(0));
-    let failed = AtomicBool::new(false);
     let report = Mutex::new((Summary::default(), progress));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = || -> Result<(), FsError> {
+    let work = || {
         let pool = Scratch::new(starts.pool.clone());
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(workload) = workloads.get(index).filter(|_| !stop()) else { return Ok(()) };
-            if failed.load(Ordering::Relaxed) {
-                return Ok(());
-            }
+            let Some(workload) = workloads.get(index).filter(|_| !stop()) else { return };
             let scratch = match workload.makes_pool() {
                 true => starts.scratch(workload),
                 false => pool.clone(),
             };
-            let (counts, found) = search_one(workload, &scratch, &seen, bound)?;
-            let broken = found.map(|found| shrink(workload, &scratch, found));
+            let (counts, found) = search_one(workload, &scratch, &seen, bound, None);
+            let broken = found.map(|found| shrink(workload, &scratch, found, None));
             let (summary, progress) = &mut *report.lock().unwrap_or_else(PoisonError::into_inner);
             summary.workloads += 1;
             summary.counts.add(counts);
@@ -90,25 +85,10 @@ pub fn search_all(
             progress(Row { workload: workload.name(), counts, broken });
         }
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let done = work();
-                    failed.fetch_or(done.is_err(), Ordering::Relaxed);
-                    done
-                })
-            })
-            .collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, _>| match worker.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        workers.into_iter().map(join).collect::<Result<Vec<()>, FsError>>()
-    })?;
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let (mut summary, _) = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.time = begun.elapsed();
-    Ok(summary)
+    summary
 }
 
 /// Searches one workload on a medium, whose changes are taken back.
@@ -117,8 +97,9 @@ pub(crate) fn search_one(
     scratch: &Scratch,
     seen: &Seen,
     bound: Bound,
-) -> Result<(Counts, Option<Found>), FsError> {
-    let mut searcher = Searcher::new(scratch.clone(), seen, bound);
-    let found = searcher.workload(workload)?.err();
-    Ok((searcher.counts, found))
+    bug: Option<MediumBug>,
+) -> (Counts, Option<Found>) {
+    let mut searcher = Searcher::new(scratch.clone(), seen, bound, bug);
+    let found = searcher.workload(workload).err();
+    (searcher.counts, found)
 }

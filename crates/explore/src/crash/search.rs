@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use limpid_fs::{Access, Fs, FsError, control};
+use limpid_fs::{Access, Fs, control};
 use limpid_pmem::{Event, Op, Recorder};
 
+use super::canaries::MediumBug;
 use super::choose::{self, Bound, Choice, Random, mix};
 use super::operations::NOW;
 use super::pending::{Pending, Word};
+use super::recording::{record, without};
 use super::scratch::Scratch;
 use super::seen::Seen;
 use super::verdict::{Allowed, judge};
@@ -71,34 +73,47 @@ pub(crate) struct Searcher<'s> {
     hash: u64,
     pub counts: Counts,
     crashes: Vec<Crash>,
+    bug: Option<MediumBug>,
 }
 
 type Step = Result<(), Found>;
 
 impl<'s> Searcher<'s> {
     /// A searcher that starts from `scratch`. States that `seen` knows are not judged again.
-    pub fn new(scratch: Scratch, seen: &'s Seen, bound: Bound) -> Searcher<'s> {
+    pub fn new(
+        scratch: Scratch,
+        seen: &'s Seen,
+        bound: Bound,
+        bug: Option<MediumBug>,
+    ) -> Searcher<'s> {
         let (random, counts) = (Random::new(0), Counts::default());
-        Searcher { scratch, seen, bound, random, hash: 0, counts, crashes: Vec::new() }
+        Searcher { scratch, seen, bound, random, hash: 0, counts, crashes: Vec::new(), bug }
     }
 
-    /// Searches one workload. The outer error: it cannot even be run.
-    pub fn workload(&mut self, workload: &Workload) -> Result<Step, FsError> {
+    /// Searches one workload.
+    pub fn workload(&mut self, workload: &Workload) -> Step {
         self.hash = u64::from(workload.makes_pool());
         self.random = Random::new(mix(workload
             .name()
             .bytes()
             .fold(self.hash, |seed, byte| mix(seed ^ u64::from(byte)))));
         self.scratch.mark();
-        let recorded = workload.record(&self.scratch);
+        let recorded = record(workload, &self.scratch, self.bug);
         self.scratch.back();
-        let Some(recording) = recorded? else { return Ok(Ok(())) };
+        let without_crash = |why| Err(Found { crashes: Vec::new(), why });
+        let recording = match recorded {
+            Ok(Some(recording)) => recording,
+            Ok(None) => return Ok(()),
+            Err(error) => return without_crash(format!("without a crash: {error}")),
+        };
+        if let Some(why) = recording.wrong {
+            return without_crash(why);
+        }
         self.scratch.mark();
-        let found = self.walk(&recording.events, recording.last, &|is_end| {
-            if is_end { &recording.done } else { &recording.running }
-        });
+        let found =
+            self.walk(&recording.events, recording.first, &|event| recording.allowed(event));
         self.scratch.back();
-        Ok(found)
+        found
     }
 
     /// Goes through a log, and looks at the points from event `first` on. Changes what is on the
@@ -107,16 +122,16 @@ impl<'s> Searcher<'s> {
         &mut self,
         events: &[Event],
         first: usize,
-        allowed: &dyn Fn(bool) -> &'a Allowed,
+        allowed: &dyn Fn(usize) -> &'a Allowed,
     ) -> Step {
         let mut pending = Pending::default();
         for (index, event) in events.iter().enumerate() {
             if index >= first && event.op == Op::Fence {
-                self.point(index, pending.words(), allowed(false))?;
+                self.point(index, pending.words(), allowed(index))?;
             }
             self.settle(&mut pending, event);
         }
-        self.point(events.len(), pending.words(), allowed(true))
+        self.point(events.len(), pending.words(), allowed(events.len()))
     }
 
     fn settle(&mut self, pending: &mut Pending, event: &Event) {
@@ -181,7 +196,7 @@ impl<'s> Searcher<'s> {
 
     /// Crashes the recovery of the state that `scratch` holds.
     fn recovery(&mut self, hash: u64, allowed: &Allowed) -> Step {
-        let Some(events) = recovery_log(&self.scratch) else { return Ok(()) };
+        let Some(events) = recovery_log(&self.scratch, self.bug) else { return Ok(()) };
         let outer = std::mem::replace(&mut self.hash, hash);
         self.scratch.mark();
         let result = self.walk(&events, 0, &|_| allowed);
@@ -192,14 +207,14 @@ impl<'s> Searcher<'s> {
 }
 
 /// What opening the pool on `scratch` does to it; none if it does not open. Nothing is changed.
-pub(crate) fn recovery_log(scratch: &Scratch) -> Option<Vec<Event>> {
+pub(crate) fn recovery_log(scratch: &Scratch, bug: Option<MediumBug>) -> Option<Vec<Event>> {
     control::repeat(0, NOW + 1000);
     scratch.mark();
     let recorder = Arc::new(Recorder::new(scratch.clone()));
     let opened = Fs::open(recorder.clone(), Access::ReadWrite);
     scratch.back();
     control::repeat(0, 0);
-    opened.ok().map(|_| recorder.take())
+    opened.ok().map(|_| without(recorder.take(), bug))
 }
 
 /// What a changed word adds to the hash of a medium.

@@ -20,6 +20,8 @@ pub(crate) enum Allowed {
     Running { before: Tree, after: Tree, mix: Option<Mix> },
     /// It has returned. Stores that nobody flushed may still be lost.
     Done { before: Tree, after: Tree, loose: Option<Mix> },
+    /// Several threads: one of these.
+    OneOf(Vec<Tree>),
     /// A pool is being made: no pool, or an empty one.
     Format { empty: Tree },
 }
@@ -79,6 +81,11 @@ impl Allowed {
         match self {
             Allowed::Format { empty } if found == empty => Ok(()),
             Allowed::Format { empty } => Err(format!("new pool: {}", found.difference(empty))),
+            Allowed::OneOf(trees) if trees.contains(found) => Ok(()),
+            Allowed::OneOf(trees) => {
+                let differences = trees.iter().map(|tree| found.difference(tree));
+                Err(format!("none of these: {}", differences.collect::<Vec<_>>().join(" / ")))
+            }
             Allowed::Running { before, after, mix } => {
                 let mixed = || mix.as_ref().is_some_and(|mix| mix.allows(found, before, after));
                 if found == before || found == after || mixed() {

@@ -2,6 +2,7 @@
 //! process, so one test runs at a time.
 
 mod coverage;
+mod crash;
 mod planted;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
