@@ -108,3 +108,34 @@ fn all_stops_at_its_budget_and_tells_what_is_not_complete() {
     assert!(json["not_complete"].as_u64().unwrap() > 0, "one second is too little: {json}");
     assert_eq!(json["wrong"], Value::Array(Vec::new()));
 }
+
+#[test]
+fn crash_lists_workloads_with_what_was_looked_at() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.ok(&["explore", "crash", "rename-exchange+chmod", "--budget", "1s"]);
+    let lines: Vec<&str> = ended.text().lines().collect();
+    assert!(lines[0].starts_with("rename-exchange+chmod: "), "{}", lines[0]);
+    assert!(lines[0].contains(" distinct states (") && lines[0].ends_with(" sampled"));
+    assert!(lines[1].starts_with("1 of 1 workloads: ") && lines[1].ends_with("; 0 wrong"));
+    let json = sandbox.ok(&["explore", "crash", "mkdir+rmdir", "--json", "--budget", "1s"]).json();
+    assert_eq!(keys(&json), ["of", "seconds", "total", "workloads", "wrong"]);
+    assert_eq!(json["workloads"][0]["workload"], "mkdir+rmdir");
+    assert!(json["total"]["distinct"].as_u64().unwrap() > 100 && json["wrong"] == 0);
+}
+
+#[test]
+fn crash_replays_a_state() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.ok(&["explore", "crash", "--replay", "create@9:0,5"]);
+    let lines: Vec<&str> = ended.text().lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].starts_with("lost: journal, lane 0 slot 0"), "{lines:?}");
+    assert_eq!(lines[2], "nothing is wrong");
+    for (bad, what) in
+        [("no-such@1:", "no such replay"), ("create@1000000:", "the workload has no such crash")]
+    {
+        let failed = sandbox.fails(&["explore", "crash", "--replay", bad], what);
+        assert_eq!(failed.code, 2);
+    }
+    sandbox.fails(&["explore", "crash", "no workload is called so"], "no workload has this");
+}

@@ -1,5 +1,7 @@
 //! `limpid explore`: every interleaving of the DAX layer's operations, on the production code.
 
+mod crash;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,7 @@ enum What {
         #[command(flatten)]
         how: How,
     },
+    Crash(crash::Crash),
 }
 
 #[derive(Args)]
@@ -102,6 +105,7 @@ impl Explore {
             What::Canary { name: None, how, .. } => canaries(how.json),
             What::Canary { name: Some(name), html, how } => canary(&name, html, &how),
             What::All { how } => everything(&how),
+            What::Crash(crash) => crash.run(),
         }
     }
 }

@@ -54,8 +54,8 @@ const CHOSEN: &[&str] = &[
 const STOPPED: &[(&str, u32)] =
     &[("chmod.2", 2), ("append.2", 3), ("truncate-grow.2", 4), ("write-unwritten.2", 3)];
 
-/// … and what others do meanwhile: nothing that touches the same files or directories, or that takes
-/// several transactions that can be told from outside. The floor
+/// … and what others do meanwhile: nothing that touches the same files or directories, or that
+/// takes several transactions that can be told from outside. The floor
 /// of the journal cannot rise, so records of many lanes wait to be replayed, slots run out, blocks
 /// change their use under records that still speak of them.
 const MEANWHILE: &[&str] = &[

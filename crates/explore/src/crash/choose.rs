@@ -1,5 +1,7 @@
 //! Which of the words that may be lost are lost: all choices if they are few, else a sample.
 
+use std::time::Duration;
+
 /// How many states are built at one point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -20,6 +22,14 @@ impl Bound {
     /// For a look at every workload.
     pub const QUICK: Bound =
         Bound { exhaustive: 64, samples: 40, recoveries: 100, recovery_samples: 40 };
+    /// As much as some workloads can be looked at in about this time on two processors.
+    pub fn for_time(time: Duration, workloads: usize) -> Bound {
+        // A state takes about 100 us of one processor; a workload has some ten points.
+        let states = time.as_micros() as u64 / 50;
+        let samples = (states / (workloads.max(1) as u64 * 10)).clamp(20, 20_000);
+        Bound { exhaustive: samples * 3 / 2, samples, ..Bound::CI }
+    }
+
     /// For planted bugs.
     pub const CANARY: Bound =
         Bound { exhaustive: 64, samples: 60, recoveries: 10, recovery_samples: 30 };
@@ -41,7 +51,7 @@ impl Random {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 }
 
@@ -125,7 +135,7 @@ mod tests {
         found.sort();
         found.dedup();
         assert_eq!(found.len(), 12);
-        assert_eq!(all(&[]).collect::<Vec<_>>(), [vec![]]);
+        assert_eq!(all(&[]).collect::<Vec<Choice>>(), [Choice::new()]);
     }
 
     #[test]

@@ -13,11 +13,13 @@ use limpid_pmem::{Media, Persist};
 
 use super::locks::StdSeam;
 
-/// Why an operation was refused; a refused operation changes nothing.
+/// Why an operation was refused; but for a short write, a refused operation changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Fs(FsError),
     Dax,
+    /// Space ran out in the middle of a write, which tells how far it came.
+    Short,
 }
 
 impl From<FsError> for Refused {
@@ -109,8 +111,7 @@ impl File<'_> {
     /// Writes bytes that tell where they are and who wrote them.
     pub fn write(&self, at: limpid_dax::WriteAt, len: usize, who: u8) -> Done {
         let written = self.mapping.write(at, &pattern(len, who)[..])?;
-        // A short write is told by its length; here it counts as refused.
-        if written.len < len as u64 { Err(Refused::Fs(FsError::NoSpace)) } else { Ok(()) }
+        if written.len < len as u64 { Err(Refused::Short) } else { Ok(()) }
     }
 
     /// Stores through a shared map of the whole file and returns; with `flush` the stores are

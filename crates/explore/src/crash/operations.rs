@@ -6,7 +6,6 @@ use limpid_fs::{
     control,
 };
 use limpid_pmem::Media;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::live::{Done, Live, Refused};
@@ -33,9 +32,9 @@ pub(crate) struct Operation {
 #[derive(Clone, Copy)]
 pub(crate) struct Mixes {
     pub path: &'static str,
-    /// Bytes of which a crash may leave a mix of old and new, where they lie in pages that had
-    /// bytes before …
-    pub bytes: &'static [Range<u64>],
+    /// Bytes (from, up to) of which a crash may leave a mix of old and new, where they lie in pages
+    /// that had bytes before …
+    pub bytes: &'static [(u64, u64)],
     /// … or in fresh ones, too: a fault publishes zeroes, then come the stores.
     pub fresh: bool,
     /// It takes several transactions even if nothing is changed in place.
@@ -49,7 +48,7 @@ const fn whole(name: &'static str, run: fn(&mut Live) -> Done) -> Operation {
 const fn mixing(
     name: &'static str,
     path: &'static str,
-    bytes: &'static [Range<u64>],
+    bytes: &'static [(u64, u64)],
     run: fn(&mut Live) -> Done,
 ) -> Operation {
     let mixes = Some(Mixes { path, bytes, fresh: false, steps: true });
@@ -60,7 +59,7 @@ const fn mixing(
 const fn writes(
     name: &'static str,
     path: &'static str,
-    bytes: &'static [Range<u64>],
+    bytes: &'static [(u64, u64)],
     run: fn(&mut Live) -> Done,
 ) -> Operation {
     let mixes = Some(Mixes { path, bytes, fresh: false, steps: false });
@@ -71,7 +70,7 @@ const fn writes(
 const fn stores(
     name: &'static str,
     path: &'static str,
-    bytes: &'static [Range<u64>],
+    bytes: &'static [(u64, u64)],
     flush: bool,
     run: fn(&mut Live) -> Done,
 ) -> Operation {
@@ -166,22 +165,22 @@ pub(crate) const ALL: &[Operation] = &[
     whole("append", |live| live.file("a", |file| file.write(WriteAt::End, 100, 2))),
     whole("append-pages", |live| live.file("b", |file| file.write(WriteAt::End, 9000, 3))),
     whole("append-tree", |live| live.file("t", |file| file.write(WriteAt::End, 5000, 3))),
-    writes("write-hole", "t", &[PAGE..PAGE + 4000], |live| {
+    writes("write-hole", "t", &[(PAGE, PAGE + 4000)], |live| {
         live.file("t", |file| file.write(at(PAGE), 4000, 4))
     }),
-    writes("write-past-end", "a", &[20_000..23_000], |live| {
+    writes("write-past-end", "a", &[(20_000, 23_000)], |live| {
         live.file("a", |file| file.write(at(20_000), 3000, 5))
     }),
-    writes("write-unwritten", "u", &[PAGE + 10..PAGE + 5010], |live| {
+    writes("write-unwritten", "u", &[(PAGE + 10, PAGE + 5010)], |live| {
         live.file("u", |file| file.write(at(PAGE + 10), 5000, 6))
     }),
-    writes("overwrite", "a", &[104..204], |live| {
+    writes("overwrite", "a", &[(104, 204)], |live| {
         live.file("a", |file| file.write(at(104), 100, 7))
     }),
-    writes("write-mixed", "t", &[8..6008], |live| {
+    writes("write-mixed", "t", &[(8, 6008)], |live| {
         live.file("t", |file| file.write(at(8), 6000, 8))
     }),
-    mixing("truncate", "a", &[5000..8192], |live| resize(live, "a", 5000)),
+    mixing("truncate", "a", &[(5000, 8192)], |live| resize(live, "a", 5000)),
     whole("truncate-page", |live| resize(live, "a", PAGE)),
     whole("truncate-tree", |live| resize(live, "t", PAGE)),
     whole("truncate-empty", |live| resize(live, "t", 0)),
@@ -193,13 +192,13 @@ pub(crate) const ALL: &[Operation] = &[
         live.file("a", |file| Ok(file.mapping.allocate(0..40_000, true)?))
     }),
     mixing("punch", "a", &[], |live| live.file("a", |file| Ok(file.mapping.punch(0..PAGE)?))),
-    mixing("punch-edges", "a", &[100..PAGE, 2 * PAGE..9000], |live| {
+    mixing("punch-edges", "a", &[(100, PAGE), (2 * PAGE, 9000)], |live| {
         live.file("a", |file| Ok(file.mapping.punch(100..9000)?))
     }),
     mixing("punch-tree", "t", &[], |live| {
         live.file("t", |file| Ok(file.mapping.punch(2 * PAGE..9 * PAGE)?))
     }),
-    mixing("zero", "a", &[48..PAGE, 2 * PAGE..9000], |live| {
+    mixing("zero", "a", &[(48, PAGE), (2 * PAGE, 9000)], |live| {
         live.file("a", |file| Ok(file.mapping.zero_range(50..9000, true)?))
     }),
     whole("collapse", |live| live.file("a", |file| Ok(file.mapping.collapse(0..PAGE)?))),
@@ -225,13 +224,13 @@ pub(crate) const ALL: &[Operation] = &[
         live.fs.release(inode)?;
         Ok(done?)
     }),
-    stores("map-flush", "a", &[800..864], true, |live| {
+    stores("map-flush", "a", &[(800, 864)], true, |live| {
         live.file("a", |file| file.store(800, 64, 9, true))
     }),
-    stores("map-flush-hole", "t", &[PAGE + 800..PAGE + 840], true, |live| {
+    stores("map-flush-hole", "t", &[(PAGE + 800, PAGE + 840)], true, |live| {
         live.file("t", |file| file.store(PAGE + 800, 40, 10, true))
     }),
-    stores("map-store", "a", &[2000..2048], false, |live| {
+    stores("map-store", "a", &[(2000, 2048)], false, |live| {
         live.file("a", |file| file.store(2000, 48, 11, false))
     }),
     whole("sync", |live| Ok(live.fs.sync()?)),
@@ -282,7 +281,7 @@ fn build(scratch: &Scratch) -> Result<(), Refused> {
     for name in ["a", "b", "t", "u", "x", "d/f"] {
         create(&live, name, Kind::File)?;
     }
-    for name in 0..14 {
+    for name in 0..15 {
         create(&live, &format!("full/{name:02}{}", "y".repeat(240)), Kind::Fifo)?;
     }
     live.file("a", |file| file.write(at(0), 12_000, 1))?;

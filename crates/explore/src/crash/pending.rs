@@ -100,7 +100,10 @@ impl Pending {
 mod tests {
     use super::*;
 
-    fn settled(ops: &[Op]) -> (Vec<(u64, u64)>, Vec<(u64, Vec<u64>)>) {
+    /// Words with the values they may have.
+    type Left = Vec<(u64, Vec<u64>)>;
+
+    fn settled(ops: &[Op]) -> (Vec<(u64, u64)>, Left) {
         let scratch = Scratch::new(vec![0; 4096]);
         let mut pending = Pending::default();
         let mut settled = Vec::new();

@@ -77,7 +77,7 @@ pub(crate) fn durable_tree(scratch: &Scratch) -> Result<Tree, FsError> {
 }
 
 impl Allowed {
-    fn compare(&self, found: &Tree) -> Result<(), String> {
+    pub fn compare(&self, found: &Tree) -> Result<(), String> {
         match self {
             Allowed::Format { empty } if found == empty => Ok(()),
             Allowed::Format { empty } => Err(format!("new pool: {}", found.difference(empty))),
@@ -110,10 +110,10 @@ impl Mix {
     pub fn new(mixes: Mixes, before: &Tree) -> Option<Mix> {
         let file = before.nodes.get(&format!("/{}", mixes.path))?;
         let mut bytes = Vec::new();
-        for range in mixes.bytes {
-            for page in range.start / PAGE..range.end.div_ceil(PAGE) {
+        for (start, end) in mixes.bytes {
+            for page in start / PAGE..end.div_ceil(PAGE) {
                 if mixes.fresh || file.pages.contains_key(&page) {
-                    bytes.push(range.start.max(page * PAGE)..range.end.min((page + 1) * PAGE));
+                    bytes.push(*start.max(&(page * PAGE))..*end.min(&((page + 1) * PAGE)));
                 }
             }
         }

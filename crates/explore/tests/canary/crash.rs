@@ -5,7 +5,9 @@
 //! workloads in their order until one finds it; `tests/crash.rs` shows that the same workloads find
 //! nothing without a bug. Compares the table with the file, and replays one of the findings.
 
-use limpid_explore::crash::{Bound, CANARIES, crash_canary_table, replay, with_crash_table};
+use limpid_explore::crash::{
+    Bound, CANARIES, ReplayError, crash_canary_table, replay, with_crash_table,
+};
 use limpid_fs::Step;
 
 #[test]
@@ -37,6 +39,7 @@ fn a_finding_replays_as_long_as_the_bug_is_there() {
     let with_bug = with_bug.expect("the replay runs");
     assert_eq!(with_bug.why, Some(broken.why));
     assert_eq!(with_bug.lost, broken.lost);
-    let without_bug = replay(&broken.replay).expect("the replay runs");
-    assert_eq!(without_bug.why, None);
+    // Without the bug other things are stored, so the text may fit nothing any more.
+    let without_bug = replay(&broken.replay).map(|replayed| replayed.why);
+    assert!(matches!(without_bug, Ok(None) | Err(ReplayError::Crash)), "{without_bug:?}");
 }
