@@ -43,8 +43,13 @@ fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs `limpid bench` as users do: a release build, arguments passed through.
+/// Runs `limpid bench` as users do: a release build, arguments passed through. `bench mount`
+/// compares the mount with the least a FUSE file system can do.
 fn bench(root: &Path, arguments: &[String]) -> bool {
+    if arguments == ["mount"] {
+        let compare = ["run", "--release", "--package", "limpid-fuse", "--example", "compare"];
+        return run::cargo(root, &compare);
+    }
     let mut line = vec!["run", "--release", "--package", "limpid-cli", "--", "bench"];
     line.extend(arguments.iter().map(String::as_str));
     run::cargo(root, &line)
