@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use limpid::{File, Pool, PoolOptions};
 
 type Files = BTreeMap<String, Vec<u8>>;
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+/// Nothing, or what is wrong.
+pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Names in use.
 const NAMES: u64 = 6;
@@ -156,7 +157,8 @@ fn has_maps(pool: &Pool) -> bool {
     info.medium_line.contains(" 4 KiB units") && !info.maps_line.starts_with("none")
 }
 
-fn write(label: &str, path: &str, seed: u64) -> Outcome {
+/// Works on a new pool until it is killed.
+pub fn write(label: &str, path: &str, seed: u64) -> Outcome {
     let pool = PoolOptions::new().overwrite(true).create(path, 64 << 20)?;
     let maps = has_maps(&pool);
     let mut files = Files::new();
@@ -209,7 +211,8 @@ fn agrees(found: &Files, before: &Files, after: &Files, in_place: bool) -> Outco
     Ok(())
 }
 
-fn check(path: &str, seed: u64, count: u64) -> Outcome {
+/// Checks what a killed writer left behind, of which `count` operations were acknowledged.
+pub fn check(path: &str, seed: u64, count: u64) -> Outcome {
     let pool = Pool::open(path)?;
     println!("recovered {} transactions, closed properly: {}", pool.info().recovered, {
         pool.info().clean
