@@ -186,7 +186,7 @@ fn of_file_system(error: &FsError, text: String, place: impl fmt::Display) -> Fa
         FsError::Truncated { .. } => "restore the missing end of the pool from a copy",
         FsError::TooSmall { .. } => "give a larger --size",
         FsError::Corrupt { .. } => "copy out what can be read; restore the rest from a copy",
-        FsError::Stopped => "run the command again; the pool recovers when it is opened",
+        FsError::Stopped { .. } => "run the command again; the pool recovers when it is opened",
         _ => return by_errno(error.errno(), text, place),
     };
     Failure::new(text, place, advice)

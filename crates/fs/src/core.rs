@@ -37,7 +37,10 @@ impl Core {
         if self.read_only {
             return Err(FsError::ReadOnly);
         }
-        if self.journal.is_stopped() { Err(FsError::Stopped) } else { Ok(()) }
+        match self.journal.stopped_at() {
+            Some(at) => Err(FsError::Stopped { at }),
+            None => Ok(()),
+        }
     }
 
     /// Makes everything that was committed survive power loss on media where a fence does not.

@@ -111,10 +111,13 @@ pub enum FsError {
     /// The medium failed.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// A transaction could not be finished earlier; the pool takes no more changes until it is
+    /// The medium failed while metadata was changed: the pool takes no more changes until it is
     /// opened again.
-    #[error("an earlier failure stopped all changes to the pool")]
-    Stopped,
+    #[error("the medium failed at byte {at} while metadata was changed: changes have stopped")]
+    Stopped {
+        /// Device offset in bytes where it failed.
+        at: u64,
+    },
     /// An offset or size is larger than a file can be.
     #[error("the file would be too large")]
     TooLarge,
@@ -166,7 +169,7 @@ impl FsError {
             FsError::NotAPool | FsError::Invalid | FsError::InvalidName => EINVAL,
             FsError::Truncated { .. } | FsError::TooSmall { .. } => EINVAL,
             FsError::Media(MediaError::Buffer) => EFAULT,
-            FsError::Media(_) | FsError::Stopped => EIO,
+            FsError::Media(_) | FsError::Stopped { .. } => EIO,
             FsError::TooLarge => EFBIG,
             FsError::AttributeTooLarge => E2BIG,
             FsError::BufferTooSmall => ERANGE,

@@ -68,6 +68,9 @@ pub struct Info {
     pub created: Timespec,
     /// True if it was opened read-only.
     pub read_only: bool,
+    /// Device offset in bytes where the medium failed while metadata was changed, which stopped
+    /// all changes.
+    pub stopped_at: Option<u64>,
 }
 
 /// How full a pool is, in blocks of 4 KiB.
@@ -269,6 +272,7 @@ impl Fs {
             data_start: self.core.geometry.data * BLOCK,
             created: superblock.created,
             read_only: self.core.read_only,
+            stopped_at: self.core.journal.stopped_at(),
         }
     }
 

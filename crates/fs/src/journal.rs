@@ -29,7 +29,7 @@
 //! The lock of a lane is a leaf but for the lock of the floor word and the usage locks; the crate's
 //! documentation lists all.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use limpid_pmem::{Durability, Media, Persist};
@@ -159,7 +159,8 @@ pub(crate) struct Journal {
     /// The floor word on the medium; raised with `raising` held.
     durable_floor: AtomicU64,
     raising: Mutex<()>,
-    stopped: AtomicBool,
+    /// Device offset where the medium failed a transaction; [`IDLE`] while none was.
+    failed_at: AtomicU64,
 }
 
 /// A committed record that is not applied yet. Dropping it without [`Journal::finish`] keeps
@@ -178,7 +179,7 @@ impl Journal {
             sequence: Sequence::new(next),
             durable_floor: AtomicU64::new(next),
             raising: Mutex::new(()),
-            stopped: AtomicBool::new(false),
+            failed_at: AtomicU64::new(IDLE),
         }
     }
 
@@ -189,8 +190,8 @@ impl Journal {
     /// transaction ends the pool as well, so nobody will ever look for the record.
     pub fn commit(&self, media: &dyn Media, record: &mut [u8]) -> Result<Committed<'_>> {
         assert!(record.len() <= SLOT_BYTES, "the transaction bounds its record");
-        if self.is_stopped() {
-            return Err(FsError::Stopped);
+        if let Some(at) = self.stopped_at() {
+            return Err(FsError::Stopped { at });
         }
         if media.durability() == Durability::None {
             return Ok(Committed { lane: None });
@@ -245,8 +246,8 @@ impl Journal {
                 self.raise_floor(media, floor)?;
                 return Ok((first, lane));
             }
-            if self.is_stopped() {
-                return Err(FsError::Stopped);
+            if let Some(at) = self.stopped_at() {
+                return Err(FsError::Stopped { at });
             }
             thread::yield_now();
         }
@@ -270,13 +271,15 @@ impl Journal {
         self.raise_floor(media, floor)
     }
 
-    /// Takes no more transactions: one could not be finished, so the floor cannot rise again.
-    pub fn stop(&self) {
-        self.stopped.store(true, SeqCst);
+    /// Takes no more transactions: the medium failed one at byte `at`, so the floor cannot rise
+    /// again. The first failure is the one that is told.
+    pub fn stop(&self, at: u64) {
+        let at = at.min(IDLE - 1);
+        let _ = self.failed_at.compare_exchange(IDLE, at, SeqCst, SeqCst);
     }
 
-    /// True after [`stop`](Journal::stop).
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(SeqCst)
+    /// Where the medium failed, after [`stop`](Journal::stop).
+    pub fn stopped_at(&self) -> Option<u64> {
+        Some(self.failed_at.load(SeqCst)).filter(|at| *at != IDLE)
     }
 }

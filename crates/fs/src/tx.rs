@@ -11,7 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use limpid_pmem::Persist;
+use limpid_pmem::{MediaError, Persist};
 use smallvec::SmallVec;
 
 use crate::alloc::{Purpose, Want};
@@ -240,9 +240,12 @@ impl<'a> Tx<'a> {
             result
         });
         if let Err(error) = result {
-            if matches!(error, FsError::Media(_)) {
+            if let FsError::Media(failure) = error {
                 // The record may be whole or not; nobody can say before the next recovery.
-                self.core.journal.stop();
+                self.core.journal.stop(match failure {
+                    MediaError::Io { at } | MediaError::OutOfRange { at, .. } => at,
+                    MediaError::Buffer | MediaError::ReadOnly => 0,
+                });
                 self.committed = true;
             }
             return Err(error);

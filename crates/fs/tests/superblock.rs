@@ -136,7 +136,11 @@ fn a_medium_that_fails_stops_changes_only() {
     media.poison(2 * BLOCK..482 * BLOCK);
     assert!(matches!(fs.create(fs.root(), b"new", FILE), Err(FsError::Media(_))));
     media.heal();
-    assert_eq!(fs.create(fs.root(), b"new", FILE).err(), Some(FsError::Stopped));
+    let stopped = fs.create(fs.root(), b"new", FILE).err();
+    assert!(
+        matches!(stopped, Some(FsError::Stopped { at }) if (2 * BLOCK..482 * BLOCK).contains(&at))
+    );
+    assert_eq!(stopped, fs.info().stopped_at.map(|at| FsError::Stopped { at }));
     assert!(fs.lookup(fs.root(), b"file").is_ok());
     drop(fs);
     let (fs, _) = Fs::open(media, Access::ReadWrite).unwrap();

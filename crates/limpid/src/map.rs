@@ -201,11 +201,27 @@ impl Map {
             }
             AccessError::ReadOnly => Error::NotOpenedFor("writing"),
             AccessError::Misaligned(at) => Error::MisalignedAtomic { at: at as u64 },
+            AccessError::Bus if let Some(error) = self.lost(at, len) => error,
             AccessError::OutOfRange { .. } | AccessError::Bus => Error::OutOfRange {
                 at: self.bytes.start + offset as u64,
                 len: len as u64,
                 size: self.file.len(),
             },
+        }
+    }
+
+    /// The failure of the medium below a range of the file, if that is why it cannot be accessed.
+    fn lost(&self, at: u64, len: usize) -> Option<Error> {
+        let end = (at + len as u64).min(self.file.len());
+        let pages = at / PAGE_SIZE..end.div_ceil(PAGE_SIZE);
+        // One byte of each page: what fails, fails by pages.
+        let mut failures = pages.filter_map(|page| {
+            let offset = (page * PAGE_SIZE).max(at);
+            self.file.node.mapping.read(offset, &mut [0; 1][..]).err()
+        });
+        match failures.next().map(Error::from) {
+            Some(error @ Error::Media(_)) => Some(error),
+            _ => None,
         }
     }
 

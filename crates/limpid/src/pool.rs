@@ -182,6 +182,9 @@ pub struct PoolInfo {
     pub features: [u64; 3],
     /// Opened for reading only.
     pub read_only: bool,
+    /// Device offset in bytes where the medium failed while metadata was changed: the pool takes
+    /// no more changes until it is opened again.
+    pub stopped_at: Option<u64>,
     /// The last user closed it properly.
     pub clean: bool,
     /// Journal transactions that opening it brought to an end.
@@ -286,6 +289,7 @@ impl Pool {
             version: fs.version,
             features: fs.features,
             read_only: inner.medium.read_only(),
+            stopped_at: fs.stopped_at,
             clean: inner.report.clean,
             recovered: inner.report.recovered,
             backup_superblock_used: inner.report.backup_superblock_used,

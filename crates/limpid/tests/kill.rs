@@ -1,10 +1,10 @@
 //! Goal: what was acknowledged survives a kill -9 at any moment, and the pool is sound.
 //! Method: a child, this test binary again, creates, writes, appends, truncates, punches, renames,
 //! removes, and stores through maps on a pool in a file, and acknowledges each operation over a
-//! pipe. It is killed after a random time, at least LIMPID_KILLS times (1000 if not set). Each time
-//! the pool is opened and compared with a model of the acknowledged operations; the one under way is
-//! there wholly or not at all, or mixed byte by byte where it writes in place. The check tries itself
-//! on contents that were never written.
+//! pipe. It is killed after a random time, LIMPID_KILLS times (1000 if not set). Each time the pool
+//! is opened and compared with a model of the acknowledged operations; the one under way is there
+//! wholly or not at all, or mixed byte by byte where it writes in place. The check tries itself on
+//! contents that were never written.
 
 #[path = "../examples/acknowledged.rs"]
 #[allow(dead_code, reason = "its main function is not used here")]
@@ -20,7 +20,7 @@ use std::time::Duration;
 use common::rng::Rng;
 
 /// Longest life of a child after its first acknowledgement, in microseconds.
-const LONGEST_US: u64 = 25_000;
+const LONGEST_US: u64 = 15_000;
 const WORKERS: u64 = 2;
 
 /// The child: works until it is killed.
