@@ -67,6 +67,24 @@ fn a_canary_is_found_and_its_schedule_can_be_followed() {
 }
 
 #[test]
+fn a_schedule_that_breaks_the_contract_ends_with_1_and_bad_use_with_2() {
+    let sandbox = Sandbox::new();
+    let advice = "a schedule breaks the contract";
+    let found = sandbox.fails(&["explore", "run", "seed", "--canary", CANARY], advice);
+    assert_eq!(found.code, 1);
+    let replay = found.text().lines().find_map(|line| line.strip_prefix("replay: "));
+    let replay = replay.expect("a line begins with 'replay: '");
+    let again = sandbox.fails(&["explore", "replay", replay, "--canary", CANARY], advice);
+    assert!(again.code == 1 && again.text().contains("I4"), "{}", again.text());
+    assert_eq!(sandbox.ok(&["explore", "replay", replay]).code, 0, "right without the bug");
+    for wrong in [["explore", "run", "no-such"], ["explore", "replay", "seed"]] {
+        assert_eq!(sandbox.run(&wrong).code, 2, "{wrong:?}");
+    }
+    let unknown = ["explore", "run", "seed", "--canary", "no-such"];
+    assert_eq!(sandbox.fails(&unknown, "no such canary").code, 2);
+}
+
+#[test]
 fn canaries_print_json() {
     let sandbox = Sandbox::new();
     let all = sandbox.ok(&["explore", "canary", "--json"]).json();
@@ -103,9 +121,13 @@ fn all_stops_at_its_budget_and_tells_what_is_not_complete() {
     let ended = sandbox.run(&["explore", "all", "--budget", "1s", "--json"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let json = ended.json();
-    let wanted = ["executions", "not_complete", "scenarios", "seconds", "states", "wrong"];
+    let wanted =
+        ["executions", "not_complete", "not_searched", "scenarios", "seconds", "states", "wrong"];
     assert_eq!(keys(&json), wanted);
-    assert!(json["not_complete"].as_u64().unwrap() > 0, "one second is too little: {json}");
+    let number = |key: &str| json[key].as_u64().unwrap();
+    assert!(number("not_searched") > 0, "one second is too little: {json}");
+    let all = sandbox.ok(&["explore", "list"]).text().lines().count() as u64;
+    assert_eq!(number("scenarios") + number("not_searched"), all);
     assert_eq!(json["wrong"], Value::Array(Vec::new()));
 }
 

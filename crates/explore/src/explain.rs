@@ -68,11 +68,11 @@ pub fn replay<B: Subject>(scenario: &Scenario, bug: SimBug, schedule: &[u8]) -> 
 }
 
 /// Follows `SCENARIO@SCHEDULE`, over the toy block map. `None` if it cannot be read.
-pub fn replay_text(text: &str) -> Option<Replay> {
+pub fn replay_text(text: &str, bug: SimBug) -> Option<Replay> {
     let (name, schedule) = text.rsplit_once('@')?;
     let scenario = scenario_named(name)?;
     let schedule = parse_schedule(schedule)?;
-    Some(replay::<crate::ToyBlockMap>(&scenario, SimBug::None, &schedule))
+    Some(replay::<crate::ToyBlockMap>(&scenario, bug, &schedule))
 }
 
 /// Looks for the smallest counter-example: actors and operations are dropped as long as some

@@ -24,6 +24,8 @@ pub struct Progress {
     /// Scenarios of which not all schedules were covered: the search of these fell back to a
     /// number of preemptions, or the budget was over.
     pub not_complete: usize,
+    /// Scenarios that were not begun, since the budget was over.
+    pub not_searched: usize,
     /// Scenarios in which something is wrong.
     pub wrong: usize,
     /// Time since the beginning.
@@ -74,20 +76,24 @@ impl Outcome {
 }
 
 /// Searches one scenario as far as it fits: all schedules, else all with three preemptions, else
-/// two, else random priorities with a seed. The outcome says which.
+/// two, else random priorities with a seed. The outcome says which. Ends when the time is over,
+/// whichever it has come to.
 pub fn best_search<B: Subject>(scenario: &Scenario, bug: SimBug, limits: Limits) -> Outcome {
+    let began = Instant::now();
     let share = Limits { time: limits.time / 4, ..limits };
     for kind in [Search::Complete, Search::Preemptions(3), Search::Preemptions(2)] {
         let outcome = search::<B>(scenario, bug, kind, share);
-        if outcome.exhausted || outcome.found.is_some() {
+        if outcome.exhausted || outcome.found.is_some() || began.elapsed() >= limits.time {
             return outcome;
         }
     }
     let kind = Search::Pct { seed: 1, executions: u64::MAX, depth: 3 };
-    search::<B>(scenario, bug, kind, share)
+    let left = limits.time.saturating_sub(began.elapsed());
+    search::<B>(scenario, bug, kind, Limits { time: left, ..limits })
 }
 
 /// Searches all scenarios, each with its share of the budget that is left, and tells after each.
+/// Ends when the budget is over, and counts those that were not begun.
 pub fn run_all<B: Subject>(
     scenarios: &[Scenario],
     budget: Duration,
@@ -97,6 +103,9 @@ pub fn run_all<B: Subject>(
     let mut progress = Progress { of: scenarios.len(), ..Progress::default() };
     for scenario in scenarios {
         let left = budget.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            break;
+        }
         // The first ones are the largest; a scenario may use a tenth of what is left.
         let limits = Limits { time: left / 10, ..Limits::default() };
         let outcome = best_search::<B>(scenario, SimBug::None, limits);
@@ -109,5 +118,7 @@ pub fn run_all<B: Subject>(
         progress.time = began.elapsed();
         each(&progress, scenario, &outcome);
     }
+    progress.not_searched = progress.of - progress.done;
+    progress.time = began.elapsed();
     progress
 }

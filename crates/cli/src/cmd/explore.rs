@@ -34,6 +34,9 @@ enum What {
     Run {
         /// The scenario's name
         scenario: String,
+        /// Plant this bug first
+        #[arg(long, value_name = "NAME")]
+        canary: Option<String>,
         #[command(flatten)]
         how: How,
     },
@@ -41,6 +44,9 @@ enum What {
     Replay {
         /// SCENARIO@SCHEDULE, as a failure prints it
         text: String,
+        /// Plant this bug first
+        #[arg(long, value_name = "NAME")]
+        canary: Option<String>,
         /// Also write a page of HTML here
         #[arg(long)]
         html: Option<PathBuf>,
@@ -93,14 +99,19 @@ impl Explore {
     pub fn run(self) -> Result<()> {
         match self.what {
             What::List { part } => list(part.as_deref().unwrap_or("")),
-            What::Run { scenario, how } => run(&scenario, &how),
-            What::Replay { text, html, json } => {
-                let replay = replay_text(&text).ok_or_else(|| {
+            What::Run { scenario, canary, how } => run(&scenario, canary.as_deref(), &how),
+            What::Replay { text, canary, html, json } => {
+                let replay = planted(canary.as_deref(), |bug| replay_text(&text, bug))?;
+                let replay = replay.ok_or_else(|| {
                     let advice = "give SCENARIO@SCHEDULE as a failure prints it";
                     Failure::usage("no such scenario or schedule", &text, advice)
                 })?;
                 write_html(&replay, html)?;
-                if json { print_json(&replay.json()) } else { show(&replay) }
+                if json { print_json(&replay.json()) } else { show(&replay) }?;
+                match replay.violation {
+                    Some(_) => Err(broken(&text, "see the last lines of the schedule")),
+                    None => Ok(()),
+                }
             }
             What::Canary { name: None, how, .. } => canaries(how.json),
             What::Canary { name: Some(name), html, how } => canary(&name, html, &how),
@@ -118,14 +129,42 @@ fn list(part: &str) -> Result<()> {
     output.finish()
 }
 
-fn run(name: &str, how: &How) -> Result<()> {
+/// A schedule broke the contract: exit code 1, while a command line that is wrong ends with 2.
+fn broken(place: &str, advice: &str) -> Failure {
+    Failure::new("a schedule breaks the contract", place, advice)
+}
+
+/// Does `work` with the bug of this name planted, if there is a name.
+fn planted<R>(name: Option<&str>, work: impl FnOnce(SimBug) -> R) -> Result<R> {
+    match name {
+        Some(name) => Ok(canary_named(name)?.planted(work)),
+        None => Ok(work(SimBug::None)),
+    }
+}
+
+/// The canary of this name, if this build can plant it.
+fn canary_named(name: &str) -> Result<&'static Canary> {
+    let advice = "see 'limpid explore canary'";
+    let canary = ALL.iter().find(|canary| canary.name == name);
+    let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
+    if !can_be_planted(canary) {
+        let advice = "build with --features canary, or choose one of the simulated parts";
+        return Err(Failure::usage("this canary leaves out a step of the DAX layer", name, advice));
+    }
+    Ok(canary)
+}
+
+fn run(name: &str, canary: Option<&str>, how: &How) -> Result<()> {
     let advice = "see 'limpid explore list'";
     let scenario =
         scenario_named(name).ok_or_else(|| Failure::usage("no such scenario", name, advice))?;
     let limits = Limits { time: how.budget, ..Limits::default() };
-    let outcome = best_search::<ToyBlockMap>(&scenario, SimBug::None, limits);
-    let small = outcome.found.as_ref();
-    let small = small.and_then(|_| shrink::<ToyBlockMap>(&scenario, SimBug::None, limits));
+    let (outcome, small) = planted(canary, |bug| {
+        let outcome = best_search::<ToyBlockMap>(&scenario, bug, limits);
+        let found = outcome.found.is_some();
+        let small = found.then(|| shrink::<ToyBlockMap>(&scenario, bug, limits)).flatten();
+        (outcome, small)
+    })?;
     let mut output = Output::new();
     if how.json {
         let mut value = outcome.json(&scenario.name);
@@ -151,7 +190,7 @@ fn run(name: &str, how: &How) -> Result<()> {
     if let Some(small) = small.filter(|_| !how.json) {
         show(&small)?;
     }
-    Err(Failure::new("a schedule breaks the contract", name, "report it with the replay string"))
+    Err(broken(name, "report it with the replay string"))
 }
 
 fn write_html(replay: &Replay, html: Option<PathBuf>) -> Result<()> {
@@ -199,13 +238,7 @@ fn can_be_planted(canary: &Canary) -> bool {
 }
 
 fn canary(name: &str, html: Option<PathBuf>, how: &How) -> Result<()> {
-    let advice = "see 'limpid explore canary'";
-    let canary = ALL.iter().find(|canary| canary.name == name);
-    let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
-    if !can_be_planted(canary) {
-        let advice = "build with --features canary, or choose one of the simulated parts";
-        return Err(Failure::usage("this canary leaves out a step of the DAX layer", name, advice));
-    }
+    let canary = canary_named(name)?;
     let limits = Limits { time: how.budget, ..Limits::default() };
     let found = scenario_named(canary.scenario)
         .and_then(|scenario| canary.planted(|bug| shrink::<ToyBlockMap>(&scenario, bug, limits)));
@@ -249,6 +282,7 @@ fn everything(how: &How) -> Result<()> {
             "executions": progress.executions,
             "states": progress.states,
             "not_complete": progress.not_complete,
+            "not_searched": progress.not_searched,
             "seconds": progress.time.as_secs_f64(),
             "wrong": wrong,
         }))?;
@@ -257,10 +291,11 @@ fn everything(how: &How) -> Result<()> {
             output.line(one.to_string())?;
         }
         output.line(format!(
-            "{} scenarios, {} of them not through all schedules; {} executions ({:.0}/s), \
-             {} states; {} wrong",
+            "{} scenarios, {} of them not through all schedules; {} more not begun; \
+             {} executions ({:.0}/s), {} states; {} wrong",
             progress.done,
             progress.not_complete,
+            progress.not_searched,
             progress.executions,
             progress.rate(),
             progress.states,
