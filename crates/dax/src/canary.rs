@@ -97,6 +97,8 @@ pub enum Step {
     UnmapBeforeShare,
     /// Taking the locks of two files in one order.
     ShareLockOrder,
+    /// Writing back what was forgotten when the block map then refuses to change.
+    KeepStoresOnFailure,
 }
 
 #[cfg(feature = "canary")]

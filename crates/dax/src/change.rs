@@ -15,7 +15,7 @@ use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::invalidate::Dirty;
-use crate::iomap::Iomap;
+use crate::iomap::{Backing, Intent, Iomap};
 use crate::mapping::{Config, Lock, Mapping};
 use crate::seam::{Mutex as _, RwLock};
 use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
@@ -101,9 +101,36 @@ impl<C: Config> Mapping<C> {
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
         let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
-        self.zero_in_page(size..size.next_multiple_of(PAGE_SIZE).min(old), Lock2::Held)?;
+        let tail = size..size.next_multiple_of(PAGE_SIZE).min(old);
+        let zeroed = self.zero_in_page(tail, Lock2::Held);
+        let done = zeroed.and_then(|()| {
+            self.media.fence();
+            self.iomap.set_size(size).map_err(DaxError::Iomap)
+        });
+        self.or_keep_stores(gone, done)
+    }
+
+    /// Passes the outcome of an operation on, before which DIRTY entries of `pages` were deleted
+    /// unwritten. If it failed, their blocks stay in the file, and no entry tells any more that
+    /// stores to them may not be on the medium: all of them are written back (C4, I4). Wants locks
+    /// 1 and 2 exclusive.
+    pub(crate) fn or_keep_stores(&self, pages: PageRange, done: Outcome<C>) -> Outcome<C> {
+        if done.is_ok() || left_out(Step::KeepStoresOnFailure) {
+            return done;
+        }
+        cover(Branch::ChangeFails);
+        let mut rest = PageRange { start: pages.start, end: pages.end.min(self.end_page()) };
+        while !rest.is_empty() {
+            // A block map that cannot be read any more leaves nothing to write back to.
+            let Ok(extent) = self.iomap.begin(rest, Intent::Read) else { break };
+            if extent.backing == Backing::Mapped {
+                let len = extent.pages.end.offset() - extent.pages.start.offset();
+                self.media.flush(extent.device..extent.device + len);
+            }
+            rest.start = extent.pages.end;
+        }
         self.media.fence();
-        self.iomap.set_size(size).map_err(DaxError::Iomap)
+        done
     }
 
     /// Grows the file; maps that showed SIGBUS there are unmapped. Wants lock 1 exclusive.
@@ -130,7 +157,8 @@ impl<C: Config> Mapping<C> {
         if !pages.is_empty() {
             cover(Branch::PunchFrees);
             let _guard = self.break_layout(pages, Dirty::Forget);
-            self.iomap.punch(pages).map_err(DaxError::Iomap)?;
+            let done = self.iomap.punch(pages).map_err(DaxError::Iomap);
+            self.or_keep_stores(pages, done)?;
         }
         self.iomap.touch();
         Ok(())
@@ -158,7 +186,8 @@ impl<C: Config> Mapping<C> {
         } else {
             cover(Branch::ZeroMakesUnwritten);
             let _guard = self.break_layout(pages, Dirty::Forget);
-            self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap)?;
+            let done = self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap);
+            self.or_keep_stores(pages, done)?;
         }
         self.iomap.touch();
         self.invalidate_grown(old, size);

@@ -125,6 +125,7 @@ branches! {
 
     "change.rs":
     BreakWaitsForPin "who frees or moves blocks waits for a pin"
+    ChangeFails "the block map refuses after DIRTY entries were deleted unwritten"
     TruncateTooLarge "a size beyond the largest file"
     TruncateGrows "truncate makes the file larger, or leaves it"
     TruncateShrinks "truncate makes the file smaller"

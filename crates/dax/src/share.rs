@@ -62,15 +62,24 @@ where
                 }
             }
         };
-        if bytes.end > source_size {
-            cover(Branch::CloneZeroesTail);
-            source.zero_in_page(source_size..bytes.end, Lock2::Held)?;
-            self.media.fence();
-        }
-        source.iomap.share(from, &self.iomap, to.start, size).map_err(DaxError::Iomap)?;
+        let done = source.zero_tail(source_size..bytes.end).and_then(|()| {
+            source.iomap.share(from, &self.iomap, to.start, size).map_err(DaxError::Iomap)
+        });
+        self.or_keep_stores(to, done)?;
         self.iomap.touch();
         drop::<(Guard<'_, C>, Option<Guard<'_, C>>)>(guards);
         self.invalidate_grown(old, size);
+        Ok(())
+    }
+
+    /// Zeroes the bytes behind the end of the file that a clone takes along. Wants locks 1 and 2
+    /// exclusive.
+    fn zero_tail(&self, tail: Range<u64>) -> Outcome<C> {
+        if !tail.is_empty() {
+            cover(Branch::CloneZeroesTail);
+            self.zero_in_page(tail, Lock2::Held)?;
+            self.media.fence();
+        }
         Ok(())
     }
 

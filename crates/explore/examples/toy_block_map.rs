@@ -8,7 +8,7 @@
 use core::ops::Range;
 
 use limpid_dax::{Backing, Extent, Intent, Iomap, PageRange, Published};
-use limpid_explore::{Limits, SimBug, Subject, ToyBlockMap, ToyError, catalog, shrink};
+use limpid_explore::{Limits, Replay, SimBug, Subject, ToyBlockMap, ToyError, catalog, shrink};
 use limpid_pmem::MediaError;
 
 /// A block map that forgets the condition of `publish`.
@@ -70,14 +70,16 @@ impl Iomap for Careless {
     }
 }
 
-fn main() {
+/// The smallest schedule that shows the bug.
+pub fn find() -> Option<Replay> {
     // Files of this block map cannot share blocks.
-    for scenario in catalog::all().iter().filter(|scenario| !scenario.shares()) {
-        if let Some(found) = shrink::<Careless>(scenario, SimBug::None, Limits::default()) {
-            print!("{}", found.columns());
-            return;
-        }
-    }
-    println!("nothing was found");
-    std::process::exit(1);
+    let scenarios = catalog::all().into_iter().filter(|scenario| !scenario.shares());
+    let mut found = scenarios.map(|one| shrink::<Careless>(&one, SimBug::None, Limits::default()));
+    found.find_map(|found| found)
+}
+
+/// Prints it.
+pub fn main() {
+    let found = find().expect("the bug is found");
+    print!("{}", found.columns());
 }

@@ -425,4 +425,10 @@ pub const ALL: &[Canary] = &[
         Plant::Sim(SimBug::StoreLandsTwice),
         "dirty-pte/kernel/store p[0] | write 0 from q[2]",
     ),
+    canary(
+        "L20",
+        "stores are forgotten when a hole that was to be punched is not",
+        Plant::Step(Step::KeepStoresOnFailure),
+        "fails/Change-0/dirty-pte/kernel/punch 1..4 | store r[2]",
+    ),
 ];

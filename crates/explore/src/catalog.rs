@@ -2,7 +2,7 @@
 
 use crate::ops::Op;
 use crate::scenario::{
-    Flavour, OTHER, PRIVATE, READER, SECOND, SMALL, Scenario, Start, WHOLE, seed,
+    Call, Fails, Flavour, OTHER, PRIVATE, READER, SECOND, SMALL, Scenario, Start, WHOLE, seed,
 };
 
 /// A page, in bytes.
@@ -176,6 +176,45 @@ pub fn sharing() -> Vec<Scenario> {
     scenarios
 }
 
+/// Pairs in which a call of the first actor fails: of the block map, the medium or the page tables.
+pub fn failures() -> Vec<Scenario> {
+    let failing = [
+        Op::Load { map: READER, cell: 0 },
+        Op::Store { map: WHOLE, cell: 0 },
+        Op::Store { map: SMALL, cell: 3 },
+        Op::Write { cells: 1..3 },
+        Op::Write { cells: 2047..2051 },
+        Op::Punch { cells: 1..4 },
+        Op::Zero { cells: 0..3 },
+        Op::Truncate { cells: 3 },
+        Op::Pin { cells: 0..2 },
+        Op::Clone { cells: 0..4, to: SECOND },
+    ];
+    let others = [Op::Store { map: SMALL, cell: 2 }, Op::Load { map: READER, cell: 1 }];
+    let starts = [
+        Start::Hole,
+        Start::ZeroPmd,
+        Start::Unwritten,
+        Start::Mixed,
+        Start::DirtyPte,
+        Start::SharedPte,
+    ];
+    let mut scenarios = Vec::new();
+    for start in starts {
+        for one in &failing {
+            for other in &others {
+                let actors = vec![vec![one.clone()], vec![other.clone()]];
+                let scenario = Scenario::new(start, Flavour::Kernel, actors).around(2 * PAGE);
+                let calls = Call::ALL.into_iter().flat_map(|call| [(call, 0), (call, 1)]);
+                for (call, nth) in calls.chain([(Call::Begin, 2)]) {
+                    scenarios.push(scenario.clone().fails(Fails { actor: 0, call, nth }));
+                }
+            }
+        }
+    }
+    scenarios
+}
+
 /// The triples that the history of Linux's DAX names.
 pub fn triples() -> Vec<Scenario> {
     let load = Op::Load { map: READER, cell: 0 };
@@ -278,6 +317,14 @@ fn sequences_of_loss(small_store: &Op) -> Vec<Scenario> {
     };
     vec![
         scenario(
+            "zero past the end",
+            Start::CleanPte,
+            vec![
+                vec![Op::Zero { cells: 2046..2051 }],
+                vec![Op::Load { map: READER, cell: 2048 }, Op::Store { map: WHOLE, cell: 2050 }],
+            ],
+        ),
+        scenario(
             "truncate to nothing under a pin",
             Start::DirtyPte,
             vec![vec![Op::Truncate { cells: 0 }], vec![Op::Pin { cells: 0..2 }]],
@@ -309,6 +356,7 @@ pub fn all() -> Vec<Scenario> {
     scenarios.extend(pairs(Flavour::Kernel));
     scenarios.extend(fault_around());
     scenarios.extend(sharing());
+    scenarios.extend(failures());
     scenarios.extend(tracking(Flavour::Noted));
     scenarios.extend(tracking(Flavour::Unnoticed));
     scenarios

@@ -88,7 +88,7 @@ fn agrees(file: &FileState, slot: &Slot) -> bool {
 /// table refers to a free block.
 fn page_tables(world: &mut World) {
     let mut found = None;
-    for (map, tables) in world.tables.iter().enumerate() {
+    for (map, tables) in world.tables.iter().enumerate().filter(|(_, tables)| tables.used) {
         for (run, pte) in tables.ptes.iter() {
             let (shift, writable) = match pte {
                 Pte::None | Pte::Poison => continue,
@@ -169,9 +169,12 @@ fn contract(world: &mut World) {
         let cell = cell_at(at);
         let file = file_of(cell);
         let maps = world.tables.iter().enumerate().filter(|(_, tables)| {
-            tables.spec.file == file && tables.private_copy(local(cell) / 2).is_none()
+            tables.used
+                && tables.spec.file == file
+                && tables.private_copy(local(cell) / 2).is_none()
         });
         let loads = maps.filter_map(|(map, tables)| match tables.load(cell, &world.medium) {
+            Meets::Value(PAST) if world.fails.is_some() => None,
             Meets::Value(value) => Some(((b'p' + map as u8) as char, value)),
             Meets::Fault => None,
         });
@@ -228,7 +231,8 @@ pub(crate) fn quiet() {
 pub(crate) fn last_load(map: usize, cell: u32, value: u8) {
     let Some(at) = tracked(cell) else { return };
     world::with(|world| {
-        if world.tables[map].private_copy(local(cell) / 2).is_some() {
+        let failed = world.fails.is_some() && value == PAST;
+        if failed || world.tables[map].private_copy(local(cell) / 2).is_some() {
             return;
         }
         let now = world.stored_value(cell);

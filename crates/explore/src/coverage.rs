@@ -16,35 +16,25 @@ use crate::world::SimBug;
 
 /// Branches that no scenario takes, and why.
 const NOT_TAKEN: &[(Branch, &str)] = &[
-    (Branch::FaultFailed, NO_ERRORS),
     (
         Branch::EndInsideUnit,
         "a second guard: the file shrinks under lock 2 exclusive only, which a fault holds shared",
     ),
-    (Branch::ClaimFillFails, NO_ERRORS),
-    (Branch::InstallRefused, "the simulated page tables never refuse"),
-    (Branch::AroundHintFails, NO_ERRORS),
-    (Branch::AroundAnswerFails, NO_ERRORS),
     (Branch::WriteTooLarge, ARGUMENTS),
     (Branch::WriteNothing, ARGUMENTS),
-    (Branch::WriteStopsEarly, NO_ERRORS),
     (Branch::TruncateTooLarge, ARGUMENTS),
-    (Branch::ZeroGrows, "the catalogue zeroes with the size kept"),
     (Branch::InsertTooLarge, ARGUMENTS),
     (Branch::CloneTooLarge, ARGUMENTS),
     (Branch::CloneOverlaps, ARGUMENTS),
-    (Branch::ZeroCopyFails, NO_ERRORS),
     (Branch::RangeRefused, ARGUMENTS),
     (Branch::PinConflict, WHOLE_UNIT),
     (Branch::PinSmaller, WHOLE_UNIT),
-    (Branch::PinFails, NO_ERRORS),
     (
         Branch::WakePassesOtherKeys,
         "the few entries of a scenario wait in queues of their own, of 256",
     ),
 ];
 
-const NO_ERRORS: &str = "the toy block map and the simulated medium return no error";
 const ARGUMENTS: &str = "arguments that are refused before anything changes";
 const WHOLE_UNIT: &str = "a pin of a whole unit with small entries has 512 times the steps";
 

@@ -103,6 +103,17 @@ pub(crate) enum Action {
     Clone(usize),
 }
 
+/// How an operation has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It took effect everywhere.
+    Done,
+    /// It took effect nowhere.
+    Refused,
+    /// It failed on its way: each cell may have got it or not.
+    Partly,
+}
+
 /// One content the plain array may have: a value, and the actors (bits) whose running operation has
 /// taken effect.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +144,15 @@ pub(crate) struct History {
     memo: Memo,
 }
 
+/// The numbers of the bits that are set, from the lowest.
+fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = (set != 0).then(|| set.trailing_zeros() as usize);
+        set &= set.wrapping_sub(1);
+        lowest
+    })
+}
+
 /// True if an access of `cell` may see `seen` where the array holds `value`. Behind the end of the
 /// file, in its last page, stores through maps leave what they like.
 fn fits(cell: usize, value: u8, seen: u8) -> bool {
@@ -147,6 +167,7 @@ impl History {
         }
         for running in &mut self.running {
             running.active = false;
+            running.actions.clear();
         }
     }
 
@@ -230,23 +251,24 @@ impl History {
 
     /// Adds every content that running operations may make of those that are possible.
     fn close(&mut self) {
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for actor in (0..ACTORS).filter(|actor| self.running[*actor].active).collect::<Vec<_>>()
-            {
+        let mut changed = 1u32;
+        let mut touched = 0u32;
+        while changed != 0 {
+            changed = 0;
+            for actor in 0..ACTORS {
                 for at in 0..self.running[actor].actions.len() {
                     let (cell, action) = self.running[actor].actions[at];
-                    changed |= self.take_effect(actor, cell, action);
+                    changed |= u32::from(self.take_effect(actor, cell, action)) << cell;
                 }
             }
+            touched |= changed;
         }
-        for contents in &mut self.contents {
-            contents.sort_unstable();
+        for cell in bits(touched) {
+            self.contents[cell].sort_unstable();
         }
         for actor in 0..ACTORS {
-            let reads = self.running[actor].reads;
-            for cell in (0..TRACKED).filter(|cell| reads & 1 << cell != 0) {
+            let reads = if self.running[actor].active { self.running[actor].reads } else { 0 };
+            for cell in bits(reads) {
                 let allowed = self.allowed(cell);
                 self.running[actor].seen[cell] |= allowed;
             }
@@ -342,15 +364,18 @@ impl History {
         explained
     }
 
-    /// The operation of `actor` has ended: it took effect everywhere, or nowhere if it was
-    /// `refused`.
-    pub fn end(&mut self, actor: usize, refused: bool) {
+    /// The operation of `actor` has ended.
+    pub fn end(&mut self, actor: usize, ended: Ended) {
         self.memo.forget();
         self.running[actor].active = false;
         let bit = 1u8 << actor;
         for (cell, _) in std::mem::take(&mut self.running[actor].actions) {
             let contents = &mut self.contents[cell];
-            contents.retain(|content| (content.done & bit == 0) == refused);
+            contents.retain(|content| match ended {
+                Ended::Done => content.done & bit != 0,
+                Ended::Refused => content.done & bit == 0,
+                Ended::Partly => true,
+            });
             for content in contents.iter_mut() {
                 content.done &= !bit;
             }
@@ -363,16 +388,18 @@ impl History {
 impl Hash for History {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let hash = self.memo.hash(|hasher| {
-            self.contents.hash(hasher);
+            for contents in &self.contents {
+                let hash = contents.iter().fold(0u64, |hash, content| {
+                    let one = u64::from(content.value) << 8 | u64::from(content.done) | 1 << 16;
+                    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ one
+                });
+                hasher.write_u64(hash);
+            }
             for running in self.running.iter().filter(|running| running.active) {
                 running.reads.hash(hasher);
                 (running.disturbed & running.reads).hash(hasher);
                 running.actions.hash(hasher);
-                for (cell, seen) in running.seen.iter().enumerate() {
-                    if running.reads & 1 << cell != 0 {
-                        seen.hash(hasher);
-                    }
-                }
+                bits(running.reads).for_each(|cell| running.seen[cell].hash(hasher));
             }
         });
         state.write_u64(hash);
@@ -400,7 +427,7 @@ mod tests {
         assert_eq!(history.allowed(0), 1 << ZERO | 1 << 5);
         history.begin(1, Vec::new(), 1);
         assert!(history.observe(0, 5) && history.observe(0, ZERO), "each racing read by itself");
-        history.end(0, false);
+        history.end(0, Ended::Done);
         assert_eq!(history.allowed(0), 1 << 5);
         assert_eq!(history.seen(1, 0), 1 << ZERO | 1 << 5);
         assert!(!history.observe(0, ZERO));
@@ -411,8 +438,8 @@ mod tests {
         let mut history = history(&[(0, ZERO)]);
         history.begin(0, write(5), 0);
         history.begin(1, write(6), 0);
-        history.end(0, false);
-        history.end(1, false);
+        history.end(0, Ended::Done);
+        history.end(1, Ended::Done);
         assert_eq!(history.allowed(0), 1 << 5 | 1 << 6);
         assert!(!history.explains_all(0, &[5, 6]));
         assert!(history.observe(0, 6));
@@ -426,7 +453,7 @@ mod tests {
         assert!(!history.observe(0, 7), "not before");
         assert!(history.lands(0, 7));
         assert!(!history.observe(0, ZERO), "and for everybody");
-        history.end(0, false);
+        history.end(0, Ended::Done);
         history.start(0, PAST);
         assert!(!history.lands(0, 7), "nothing lands past the last page");
     }
@@ -436,8 +463,8 @@ mod tests {
         let mut history = history(&[(0, ZERO), (4, INITIAL)]);
         history.begin(0, vec![(0, Action::Move(4))], 0);
         history.begin(1, vec![(4, Action::Write(6))], 0);
-        history.end(1, false);
-        history.end(0, false);
+        history.end(1, Ended::Done);
+        history.end(0, Ended::Done);
         assert_eq!(history.allowed(0), 1 << INITIAL | 1 << 6);
     }
 
@@ -445,7 +472,7 @@ mod tests {
     fn what_is_refused_changes_nothing() {
         let mut history = history(&[(0, ZERO)]);
         history.begin(0, write(5), 0);
-        history.end(0, true);
+        history.end(0, Ended::Refused);
         assert_eq!(history.allowed(0), 1 << ZERO);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use generator::{Generator, Gn};
 use limpid_dax::{
-    Config, FaultPolicy, Mapping, Mmu, Order, PageIndex, PageRange, Vma, WaitTable, WriteAt,
+    Config, FaultPolicy, Mapping, Order, PageIndex, PageRange, Vma, WaitTable, WriteAt,
 };
 use limpid_pmem::Media;
 use rustc_hash::FxHasher;
@@ -104,10 +104,10 @@ pub(crate) struct Run {
     pub trace: Vec<Line>,
 }
 
-/// Makes the maps of a scenario, once for all its executions.
-fn make_vmas(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
+/// Makes the maps of a scenario, anew for each execution: page tables may have a state.
+fn make_vmas<B: Subject>(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
     let make = |(map, spec): (usize, &MapSpec)| {
-        let mmu: Arc<dyn Mmu> = Arc::new(SimMmu { map });
+        let mmu = B::page_tables(SimMmu { map });
         let pages = PageRange::new(spec.start.into(), spec.end.into());
         Arc::new(Vma { pages, shared: spec.shared, writable: spec.writable, mmu })
     };
@@ -117,13 +117,12 @@ fn make_vmas(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
 impl<B: Subject> Lab<B> {
     pub fn new(scenario: Scenario, bug: SimBug) -> Lab<B> {
         silence_actor_panics();
-        let vmas = make_vmas(&scenario);
         let used = used_maps(&scenario);
         let waits = Arc::new(WaitTable::new());
         Lab {
             scenario,
             bug,
-            vmas,
+            vmas: Arc::new([]),
             used,
             waits,
             workers: Vec::new(),
@@ -141,11 +140,12 @@ impl<B: Subject> Lab<B> {
             ops.into_iter().any(|op| op.changes_size(scenario.size))
         };
         world::with(|world| {
-            world.reset(&scenario.maps, self.bug, self.tracing);
+            world.reset(scenario, &self.used, self.bug, self.tracing);
             world.count = scenario.actors.len();
             world.file_count = scenario.file_count();
             world.sizes_change = size_changes;
         });
+        self.vmas = make_vmas::<B>(scenario);
         let files = Stepped::<B>::make(SimMedia.len(), scenario.file_count());
         let mapping = |(number, block_map): (usize, Stepped<B>)| {
             Arc::new(Mapping::<Cfg<B>>::new(
@@ -412,8 +412,11 @@ fn look_at_index<B: Subject>(file: usize, mapping: &Mapping<Cfg<B>>, actor: Opti
     now.clear();
     let mut hasher = FxHasher::default();
     mapping.for_each_entry(|pages, entry, marks| {
-        (pages, entry.device(), entry.is_zero(), entry.is_locked()).hash(&mut hasher);
-        (marks.dirty, marks.towrite, marks.whole).hash(&mut hasher);
+        let bits = [entry.is_zero(), entry.is_locked(), marks.dirty, marks.towrite, marks.whole];
+        let bits = bits.iter().fold(0, |bits, bit| bits << 1 | u64::from(*bit));
+        // A device offset is that of a page, so its low bits are free.
+        hasher.write_u64(pages.start.0 << 20 | pages.len());
+        hasher.write_u64(entry.device().map_or(0, |device| device + 32) | bits);
         now.push(Slot { pages, entry, marks, owner: None });
     });
     let mut pins = FxHasher::default();

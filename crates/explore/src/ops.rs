@@ -11,7 +11,8 @@ use limpid_pmem::{MediaError, Persist};
 
 use crate::buffers::{Bytes, InMap, Seen};
 use crate::history::{
-    Action, INITIAL, PAST, TRACKED, ZERO, cell_at, file_of, local, tracked, value_name, value_of,
+    Action, Ended, INITIAL, PAST, TRACKED, ZERO, cell_at, file_of, local, tracked, value_name,
+    value_of,
 };
 use crate::lab::{Cfg, Mappings};
 use crate::sim::{CELL, SimMedia, Subject};
@@ -38,7 +39,7 @@ pub enum Op {
     ReadInto { map: usize, from: u32, to: u32 },
     /// Punches a hole.
     Punch { cells: Range<u32> },
-    /// Zeroes a range, keeping blocks.
+    /// Zeroes a range, keeping blocks; it may extend the file.
     Zero { cells: Range<u32> },
     /// Gives blocks to a range.
     Allocate { cells: Range<u32> },
@@ -78,11 +79,17 @@ impl Op {
     pub fn changes_size(&self, size: u32) -> bool {
         match self {
             Op::Write { cells } => cells.end > size,
+            Op::Zero { .. } => self.zeroes_past(),
             Op::Truncate { .. } | Op::Collapse { .. } | Op::Insert { .. } | Op::Clone { .. } => {
                 true
             }
             _ => false,
         }
+    }
+
+    /// True for a zeroing that makes the file larger: one that ends beyond two units.
+    fn zeroes_past(&self) -> bool {
+        matches!(self, Op::Zero { cells } if local(cells.start) + cells.len() as u32 > 2048)
     }
 
     /// A cell of the file that the operation works on; of a clone, of its source.
@@ -133,6 +140,12 @@ impl Op {
             }),
             // What is written is known when it was loaded.
             Op::WriteFrom { to, .. } => on_file(*to, |cell| (cell < *to).then_some(Action::Grow)),
+            Op::Zero { cells } if self.zeroes_past() => {
+                on_file(cells.start, |cell| match cells.contains(&cell) {
+                    true => Some(Action::Write(ZERO)),
+                    false => (cell < cells.start).then_some(Action::Grow),
+                })
+            }
             Op::Punch { cells } | Op::Zero { cells } => {
                 on_file(cells.start, |cell| cells.contains(&cell).then_some(Action::Zero))
             }
@@ -208,10 +221,12 @@ impl<B: Subject> Actor<B> {
             world.history.begin(self.number, actions, reads);
             world.actors[self.number].seen = at as u64;
         });
-        let refused = !self.perform(op, value);
-        self.check_durable(op);
+        let ended = self.perform(op, value);
+        if ended != Ended::Partly {
+            self.check_durable(op);
+        }
         world::with(|world| {
-            world.history.end(self.number, refused);
+            world.history.end(self.number, ended);
             let actor = &mut world.actors[self.number];
             actor.op = at + 1;
             actor.seen = 0;
@@ -227,26 +242,29 @@ impl<B: Subject> Actor<B> {
         &self.vmas[map]
     }
 
-    /// Performs the operation; false if it was refused.
-    fn perform(&self, op: &Op, value: u8) -> bool {
+    fn perform(&self, op: &Op, value: u8) -> Ended {
         let mapping = self.mapping(op.cell());
         match op {
             Op::Load { map, cell } => {
                 load(mapping, self.vma(*map), *map, *cell);
-                true
+                Ended::Done
             }
             Op::Store { map, cell } => {
                 let done = store(mapping, self.vma(*map), *map, *cell, value);
                 if done && !self.vma(*map).shared {
                     world::with(|world| world.private_stores.push((*map, *cell, value)));
                 }
-                done
+                done_or_refused(done)
             }
             Op::Read { cells } => self.read(cells),
             Op::Write { cells } => {
                 let source = Bytes { value, len: u64::from(cells.end - cells.start) * CELL };
                 let written = mapping.write(WriteAt::Offset(bytes(cells).start), &source);
-                self.expect(written.map(|_| ()))
+                let whole = source.len;
+                match written {
+                    Ok(written) if written.len < whole && self.fails() => Ended::Partly,
+                    written => self.expect(written.map(|_| ())),
+                }
             }
             Op::WriteFrom { map, from, to } => {
                 let vma = self.vma(*map);
@@ -260,7 +278,7 @@ impl<B: Subject> Actor<B> {
                 self.expect(mapping.read(u64::from(*from) * CELL, &mut sink).map(|_| ()))
             }
             Op::Punch { cells } => self.expect(mapping.punch(bytes(cells))),
-            Op::Zero { cells } => self.expect(mapping.zero_range(bytes(cells), true)),
+            Op::Zero { cells } => self.expect(mapping.zero_range(bytes(cells), !op.zeroes_past())),
             Op::Allocate { cells } => self.expect(mapping.allocate(bytes(cells), true)),
             Op::Collapse { cells } => self.expect(mapping.collapse(bytes(cells))),
             Op::Insert { cells } => self.expect(mapping.insert(bytes(cells))),
@@ -269,13 +287,13 @@ impl<B: Subject> Actor<B> {
             }
             Op::Sync { cells } => {
                 mapping.writeback(pages(cells));
-                true
+                Ended::Done
             }
             Op::Pin { cells } => self.pin(cells, value),
             Op::Close { map, cell } => {
                 let done = store(mapping, self.vma(*map), *map, *cell, value);
                 mapping.remove_map(&self.vmas[*map]);
-                done
+                done_or_refused(done)
             }
             Op::Clone { cells, to } => {
                 let at = u64::from(local(*to)) * CELL;
@@ -284,19 +302,25 @@ impl<B: Subject> Actor<B> {
         }
     }
 
-    /// True if the operation was done. It may be refused if the range, or the buffer, has moved
-    /// past the end meanwhile.
-    fn expect<E: fmt::Debug>(&self, result: Result<(), DaxError<E>>) -> bool {
+    /// True if a call of this actor fails in this scenario.
+    fn fails(&self) -> bool {
+        world::with(|world| world.fails.is_some_and(|fails| fails.actor == self.number))
+    }
+
+    /// How the operation ended. It may be refused if the range, or the buffer, has moved past the
+    /// end meanwhile.
+    fn expect<E: fmt::Debug>(&self, result: Result<(), DaxError<E>>) -> Ended {
         match result {
-            Ok(()) => return true,
+            Ok(()) => return Ended::Done,
+            Err(_) if self.fails() => return Ended::Partly,
             Err(DaxError::Unaligned { .. } | DaxError::Media(MediaError::Buffer))
             | Err(DaxError::TooLarge { .. }) => {}
             Err(error) => world::with(|world| world.fail("C1", format!("failed: {error:?}"))),
         }
-        false
+        Ended::Refused
     }
 
-    fn read(&self, cells: &Range<u32>) -> bool {
+    fn read(&self, cells: &Range<u32>) -> Ended {
         let mut sink = Seen { values: vec![PAST; cells.len()] };
         let result = self.mapping(cells.start).read(bytes(cells).start, &mut sink);
         let done = self.expect(result.map(|_| ()));
@@ -304,15 +328,16 @@ impl<B: Subject> Actor<B> {
             let names: Vec<_> = sink.values.iter().map(|value| value_name(*value)).collect();
             format!("read {}", names.join(" "))
         });
-        for (cell, value) in cells.clone().zip(&sink.values) {
+        let whole = cells.clone().zip(&sink.values).filter(|_| done != Ended::Partly);
+        for (cell, value) in whole {
             self.saw(cell, *value);
         }
         done
     }
 
-    fn pin(&self, cells: &Range<u32>, value: u8) -> bool {
+    fn pin(&self, cells: &Range<u32>, value: u8) -> Ended {
         let Ok(pin) = self.mapping(cells.start).pin(pages(cells)) else {
-            return false;
+            return Ended::Refused;
         };
         let first = pin.extents()[0];
         world::with(|world| {
@@ -329,7 +354,7 @@ impl<B: Subject> Actor<B> {
         world::step(Pending::Step, || "unpin".into());
         world::with(|world| world.actors[self.number].pinned.clear());
         drop(pin);
-        true
+        Ended::Done
     }
 
     /// Compares what read saw with what there was at any moment of the operation.
@@ -357,6 +382,10 @@ impl<B: Subject> Actor<B> {
             }
         });
     }
+}
+
+fn done_or_refused(done: bool) -> Ended {
+    if done { Ended::Done } else { Ended::Refused }
 }
 
 /// The clause that a wrong value breaks.
@@ -387,6 +416,11 @@ pub(crate) fn fault<B: Subject>(
 ) -> bool {
     match mapping.fault(vma, PageIndex(u64::from(local(cell) / 2)), access) {
         FaultOutcome::Installed | FaultOutcome::PastEnd => true,
+        FaultOutcome::Failed(_) | FaultOutcome::NoMemory
+            if world::with(|world| world.fails.is_some()) =>
+        {
+            true
+        }
         outcome => {
             world::with(|world| world.fail("C5", format!("the fault failed: {outcome:?}")));
             false

@@ -81,6 +81,40 @@ pub struct Scenario {
     pub maps: Vec<MapSpec>,
     /// Operations of each actor, at most four actors.
     pub actors: Vec<Vec<Op>>,
+    /// A call that fails.
+    pub fails: Option<Fails>,
+}
+
+/// A call that fails: the one numbered `nth`, from 0, among those of its kind by one actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fails {
+    /// The actor.
+    pub actor: usize,
+    /// The kind of call.
+    pub call: Call,
+    /// Which one.
+    pub nth: u32,
+}
+
+/// Calls of the DAX layer that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `Iomap::begin`.
+    Begin,
+    /// `Iomap::publish`.
+    Publish,
+    /// A mutator of the block map.
+    Change,
+    /// `Media::zero` or `Media::copy`.
+    Media,
+    /// `Mmu::install`.
+    Install,
+}
+
+impl Call {
+    /// All of them.
+    pub const ALL: [Call; 5] =
+        [Call::Begin, Call::Publish, Call::Change, Call::Media, Call::Install];
 }
 
 /// How page tables behave: those of a kernel, or of user space.
@@ -150,8 +184,15 @@ impl Scenario {
             .collect();
         let name = format!("{}/{}/{}", start.name(), flavour.name(), ops.join(" | "));
         let size = 2048;
-        let mut scenario =
-            Scenario { name, start, size, around: 0, maps: usual_maps(flavour), actors };
+        let mut scenario = Scenario {
+            name,
+            start,
+            size,
+            around: 0,
+            maps: usual_maps(flavour),
+            actors,
+            fails: None,
+        };
         if scenario.file_count() > 1 {
             scenario.maps.push(MapSpec { file: 1, ..flavour.map(0, 2, true, true) });
         }
@@ -184,6 +225,13 @@ impl Scenario {
     /// The same with fault-around of so many bytes.
     pub fn around(mut self, bytes: u64) -> Scenario {
         self.around = bytes;
+        self
+    }
+
+    /// The same with a call that fails.
+    pub fn fails(mut self, fails: Fails) -> Scenario {
+        self.name = format!("fails/{:?}-{}/{}", fails.call, fails.nth, self.name);
+        self.fails = Some(fails);
         self
     }
 

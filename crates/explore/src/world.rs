@@ -14,7 +14,8 @@ use crate::history::{
     ACTORS, History, PAST, TRACKED, TRACKED_FIRST, ZERO, file_of, local, tracked, value_name,
 };
 use crate::ops::{clause_for, wrong};
-use crate::sim::{CELL, MapSpec, Medium, Own, Tables};
+use crate::scenario::{Call, Fails, Scenario};
+use crate::sim::{CELL, Medium, Own, Tables};
 
 /// Why an execution is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Violation {
 }
 
 /// What an actor does next, and so whether it can go on now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     Step,
     Shared(u32),
@@ -36,7 +37,21 @@ pub(crate) enum Pending {
     Done,
 }
 
-#[derive(Clone, Copy, Default, Hash)]
+impl Pending {
+    /// The kind and the lock, as numbers. Which parker it is tells nothing.
+    fn code(self) -> [u8; 2] {
+        match self {
+            Pending::Step => [0, 0],
+            Pending::Shared(lock) => [1, lock as u8],
+            Pending::Exclusive(lock) => [2, lock as u8],
+            Pending::Queued(lock) => [3, lock as u8],
+            Pending::Park(_) => [4, 0],
+            Pending::Done => [5, 0],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
 pub(crate) struct LockState {
     pub readers: u8,
     pub writer: u8,
@@ -126,6 +141,9 @@ pub(crate) struct World {
     /// (map, cell, value) of stores to private copies.
     pub private_stores: Vec<(usize, u32, u8)>,
     pub bug: SimBug,
+    pub fails: Option<Fails>,
+    /// Calls so far of the kind that fails, by the actor for whom it does.
+    pub calls: u32,
     pub violation: Option<Violation>,
     pub trace: Option<Vec<Line>>,
     pub steps: u64,
@@ -195,6 +213,8 @@ impl World {
             history: History::default(),
             private_stores: Vec::new(),
             bug: SimBug::None,
+            fails: None,
+            calls: 0,
             violation: None,
             trace: None,
             steps: 0,
@@ -202,7 +222,8 @@ impl World {
     }
 
     /// Makes everything as at the beginning of an execution with these maps.
-    pub fn reset(&mut self, maps: &[MapSpec], bug: SimBug, tracing: bool) {
+    pub fn reset(&mut self, scenario: &Scenario, used: &[bool], bug: SimBug, tracing: bool) {
+        let maps = &scenario.maps;
         self.running = None;
         self.depth = 0;
         for actor in &mut self.actors {
@@ -228,15 +249,18 @@ impl World {
         self.own.reset();
         self.medium.reset();
         self.tables.truncate(maps.len());
-        for (at, spec) in maps.iter().enumerate() {
+        for (at, (spec, used)) in maps.iter().zip(used).enumerate() {
             match self.tables.get_mut(at) {
                 Some(tables) => tables.reset(spec),
                 None => self.tables.push(Tables::new(spec)),
             }
+            self.tables[at].used = *used;
         }
         self.history.reset();
         self.private_stores.clear();
         self.bug = bug;
+        self.fails = scenario.fails;
+        self.calls = 0;
         self.violation = None;
         self.trace = tracing.then(Vec::new);
         self.steps = 0;
@@ -286,6 +310,10 @@ impl World {
     /// A load sees `value` in the file at this moment.
     pub fn loaded(&mut self, cell: u32, value: u8) {
         let Some(at) = tracked(cell) else { return };
+        if value == PAST && self.fails.is_some() {
+            // A fault that could not get storage leaves SIGBUS, too.
+            return;
+        }
         if !self.history.observe(at, value) {
             let allowed = self.history.allowed(at);
             self.fail(clause_for(value, allowed), wrong(cell, value, allowed));
@@ -298,6 +326,14 @@ impl World {
         if !self.history.lands(at, value) {
             self.fail("C5", format!("{} was stored past the last page", value_name(value)));
         }
+    }
+
+    /// True if this call of the running actor is the one that fails.
+    pub fn fails_now(&mut self, call: Call) -> bool {
+        let mine = |fails: &Fails| fails.call == call && Some(fails.actor) == self.running;
+        let Some(fails) = self.fails.filter(mine) else { return false };
+        self.calls += 1;
+        self.calls == fails.nth + 1
     }
 
     /// Adds to what the running actor has observed.
@@ -337,25 +373,23 @@ impl World {
         self.map_hash.hash(&mut hasher);
         self.own.hash(&mut hasher);
         self.medium.hash(&mut hasher);
-        for tables in &self.tables {
+        for tables in self.tables.iter().filter(|tables| tables.used) {
             tables.hash(&mut hasher);
         }
-        self.locks.hash(&mut hasher);
+        for lock in &self.locks {
+            hasher.write_u32(u32::from_le_bytes([lock.readers, lock.writer, lock.queued, 0]));
+        }
         self.history.hash(&mut hasher);
         for actor in &self.actors[..self.count] {
-            actor.seen.hash(&mut hasher);
-            actor.op.hash(&mut hasher);
-            let pending = match actor.pending {
-                Pending::Park(_) => Pending::Park(0),
-                other => other,
-            };
-            pending.hash(&mut hasher);
-            if let Some(parker) = actor.parker {
+            let parker = actor.parker.map_or(0, |parker| {
                 let unparked = self.parkers[parker as usize].unparked;
                 let before = self.actors[..self.count].iter().filter_map(|other| other.parker);
-                let rank = before.filter(|other| *other < parker).count();
-                (unparked, rank).hash(&mut hasher);
-            }
+                let rank = before.filter(|other| *other < parker).count() as u8;
+                1 + 2 * rank + u8::from(unparked)
+            });
+            let [kind, lock] = actor.pending.code();
+            hasher.write_u64(actor.seen);
+            hasher.write_u32(u32::from_le_bytes([kind, lock, actor.op as u8, parker]));
         }
         let mixed = hasher.finish();
         mixed ^ mixed.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15)

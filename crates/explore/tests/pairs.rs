@@ -53,6 +53,11 @@ fn all_schedules_of_pairs_on_shared_blocks() {
 }
 
 #[test]
+fn all_schedules_of_pairs_in_which_a_call_fails() {
+    all_clean(&catalog::failures(), Search::Complete);
+}
+
+#[test]
 fn all_schedules_of_pairs_where_page_tables_do_not_protect() {
     all_clean(&catalog::tracking(Flavour::Noted), Search::Complete);
     all_clean(&catalog::tracking(Flavour::Unnoticed), Search::Complete);

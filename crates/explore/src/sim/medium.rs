@@ -8,6 +8,7 @@ use limpid_pmem::{Durability, Media, MediaError, Persist};
 use super::{DEVICE_PAGES, Owner};
 use crate::history::{ACTORS, FOREIGN, ZERO, value_name};
 use crate::runs::Runs;
+use crate::scenario::Call;
 use crate::world::{self, Pending, SimBug};
 
 /// Bytes of one cell: all bytes of a cell are alike.
@@ -142,6 +143,15 @@ impl SimMedia {
         });
     }
 
+    /// The error of a call that is to fail.
+    fn fails(&self, at: u64) -> Result<(), MediaError> {
+        if world::with(|world| world.fails_now(Call::Media)) {
+            world::note(|| "fails".into());
+            return Err(MediaError::Io { at });
+        }
+        Ok(())
+    }
+
     /// Reads the cell at `at`.
     pub(crate) fn get(&self, at: u64) -> u8 {
         world::with(|world| {
@@ -190,12 +200,14 @@ impl Media for SimMedia {
         if is_shared(&cells(&range)) {
             world::step(Pending::Step, || format!("zero device {range:x?}"));
         }
+        self.fails(range.start)?;
         self.put(range, ZERO, persist);
         Ok(())
     }
 
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
         world::step(Pending::Step, || format!("copy device {from:x}+{len:x} to {to:x}"));
+        self.fails(from)?;
         let source = cells(&(from..from + len));
         let runs = world::with(|world| {
             let runs: Vec<_> = world.medium.stored.within(source).collect();

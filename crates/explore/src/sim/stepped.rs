@@ -4,21 +4,31 @@ use core::ops::Range;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use limpid_dax::{Extent, Intent, Iomap, PAGE_SHIFT, PageIndex, PageRange, Published, Share};
+use limpid_dax::{Extent, Intent, Iomap, Mmu, PAGE_SHIFT, PageIndex, PageRange, Published, Share};
 use limpid_pmem::MediaError;
 use rustc_hash::FxHasher;
 
-use super::Owner;
+use super::{Owner, SimMmu};
+use crate::scenario::Call;
 use crate::world::{self, Pending, World};
 
-/// A block map that can be explored. Its own locks must be let go inside each method, and never
-/// be waited for by a thread that holds another.
+/// What is explored under the DAX layer: a block map, and page tables if these are not the
+/// simulated ones. Its own locks must be let go inside each method, and never be waited for by a
+/// thread that holds another.
 pub trait Subject: Iomap + Sized + 'static {
     /// An empty file of size 0 on an empty medium of this many bytes.
     fn create(medium_len: u64) -> Self;
 
     /// All extents of the file that have blocks (`Unwritten`, `Mapped` or `Shared`), in file order.
     fn extents(&self) -> Vec<Extent>;
+
+    /// The page tables of one map, over simulated hardware: whoever brings page tables of his own
+    /// drives the hardware from them, by its [`Mmu`] methods, each of which is a step. What the
+    /// hardware shows is what loads and stores meet, and what is checked. State that several
+    /// threads reach belongs in `<SimSeam as Seam>::Mutex`, so that the scheduler knows of it.
+    fn page_tables(hardware: SimMmu) -> Arc<dyn Mmu> {
+        Arc::new(hardware)
+    }
 
     /// Another empty file of size 0 on the same medium. `None` if there can be none; scenarios of
     /// two files ([`Scenario::shares`](crate::Scenario::shares)) are of no use then.
@@ -112,12 +122,25 @@ impl<B: Subject> Stepped<B> {
         result
     }
 
-    fn mutate<R>(&self, label: impl FnOnce() -> String, work: impl FnOnce(&B) -> R) -> R {
-        let result = self.call(label, work);
+    fn mutate<R>(
+        &self,
+        label: impl FnOnce() -> String,
+        work: impl FnOnce(&B) -> Result<R, B::Error>,
+    ) -> Result<R, B::Error> {
+        let result = self.call(label, |inner| match failure(Call::Change) {
+            Some(error) => Err(error.into()),
+            None => work(inner),
+        });
         self.look(&[]);
         world::with(|world| world.observe(world.map_hash));
         result
     }
+}
+
+/// The error of a call that is to fail.
+fn failure(call: Call) -> Option<MediaError> {
+    let fails = world::with(|world| world.fails_now(call));
+    fails.then_some(MediaError::Io { at: 0 })
 }
 
 fn device_pages(extent: &Extent) -> Range<u32> {
@@ -162,7 +185,10 @@ impl<B: Subject> Iomap for Stepped<B> {
 
     fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent, Self::Error> {
         let label = || format!("look up {pages:?} to {intent:?}");
-        let extent = self.call(label, |inner| inner.begin(pages, intent));
+        let extent = self.call(label, |inner| match failure(Call::Begin) {
+            Some(error) => Err(error.into()),
+            None => inner.begin(pages, intent),
+        });
         world::with(|world| match &extent {
             Ok(extent) => {
                 if extent.backing.is_fresh() {
@@ -187,8 +213,14 @@ impl<B: Subject> Iomap for Stepped<B> {
         zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
     ) -> Result<Published, Self::Error> {
         let label = || format!("publish bytes {:x?}", written);
-        let result =
-            self.call(label, |inner| inner.publish(extents, written.clone(), extend, zero));
+        let result = self.call(label, |inner| match failure(Call::Publish) {
+            Some(error) => {
+                let fresh = extents.iter().filter(|extent| extent.backing.is_fresh());
+                fresh.for_each(|extent| inner.abandon(extent));
+                Err(error.into())
+            }
+            None => inner.publish(extents, written.clone(), extend, zero),
+        });
         limpid_pmem::Media::fence(&super::SimMedia);
         self.look(extents);
         world::with(|world| {
@@ -247,10 +279,12 @@ impl<B: Subject> Share for Stepped<B> {
         size: Option<u64>,
     ) -> Result<(), Self::Error> {
         let label = || format!("share {pages:?} with {at:?} of file {}", into.file + 1);
-        let shared = self.mutate(label, |inner| inner.share(pages, into.inner(), at, size));
-        shared.unwrap_or_else(|| {
-            world::with(|world| world.fail("scenario", "the block map shares no blocks".into()));
-            Ok(())
+        self.mutate(label, |inner| {
+            inner.share(pages, into.inner(), at, size).unwrap_or_else(|| {
+                let why = "the block map shares no blocks".into();
+                world::with(|world| world.fail("scenario", why));
+                Ok(())
+            })
         })
     }
 }

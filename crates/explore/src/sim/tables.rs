@@ -7,6 +7,7 @@ use limpid_dax::{Mmu, MmuError, PAGE_SHIFT, PageIndex, PageRange, Protection, Ta
 
 use crate::history::{PAST, ZERO, local};
 use crate::runs::Runs;
+use crate::scenario::Call;
 use crate::world::{self, Pending, SimBug};
 
 const PAGES: u32 = 4096;
@@ -53,6 +54,8 @@ pub(crate) enum Pte {
 /// The page tables of one map.
 pub(crate) struct Tables {
     pub spec: MapSpec,
+    /// False for a map that nothing uses: it shows nothing, ever.
+    pub used: bool,
     pub ptes: Runs<Pte>,
     stored: Runs<bool>,
     /// (page, its two cells) of private copies.
@@ -70,6 +73,7 @@ impl Tables {
     pub fn new(spec: &MapSpec) -> Tables {
         Tables {
             spec: *spec,
+            used: true,
             ptes: Runs::new(PAGES, Pte::None),
             stored: Runs::new(PAGES, false),
             private: Vec::new(),
@@ -183,7 +187,9 @@ impl Hash for Tables {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.ptes.hash(state);
         self.stored.hash(state);
-        self.private.hash(state);
+        if !self.private.is_empty() {
+            self.private.hash(state);
+        }
     }
 }
 
@@ -214,6 +220,10 @@ impl Mmu for SimMmu {
         world::step(Pending::Step, || {
             format!("install {target:x?} at {pages:?} of map {}", name(self.map))
         });
+        if world::with(|world| world.fails_now(Call::Install)) {
+            world::note(|| "fails".into());
+            return Err(MmuError::NoMemory);
+        }
         world::with(|world| {
             let target = match target {
                 Target::Storage { device, .. } if world.bug == SimBug::LoadInstallsWritable => {
