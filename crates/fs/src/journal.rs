@@ -63,7 +63,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// Completes a record whose entries follow [`HEADER`] free bytes.
-    fn write(seq: u64, floor: u64, record: &mut [u8], salt: u32) {
+    pub fn write(seq: u64, floor: u64, record: &mut [u8], salt: u32) {
         let len = (record.len() - HEADER) as u32;
         record[..HEADER].fill(0);
         record[0..8].copy_from_slice(&MAGIC.to_le_bytes());

@@ -178,3 +178,6 @@ fn retire(media: &dyn Media, found: &Found, salt: u32) -> Result<()> {
     media.fence();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

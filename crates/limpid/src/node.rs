@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use limpid_dax::{Config, FaultPolicy, Mapping, WaitTable};
+use limpid_dax::{Config, FaultPolicy, Mapping, PAGE_SHIFT, PageRange, WaitTable};
 use limpid_fs::{Fs, FsError, Ino, Inode};
 use limpid_pmem::Media;
 use rustc_hash::FxHashMap;
@@ -55,6 +55,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // What was stored through maps is marked in this mapping only: a later sync of the pool
+        // would not find it. Nobody needs the bytes of a file without names.
+        if self.inode().attributes().nlink > 0 {
+            self.mapping.writeback(PageRange::new(0, u64::MAX >> PAGE_SHIFT));
+        }
         self.table.forget(self);
         if let Some(inode) = self.inode.take() {
             // An error leaves the inode to the next opening of the pool, which ends what is left.
@@ -136,3 +141,6 @@ impl Nodes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
