@@ -2,8 +2,9 @@
 //!
 //! Method: the lines of its `sh` blocks run in order, in a folder that holds a copy of the README,
 //! with the built binary for `limpid` and `cargo run --release --`, and the system's `mkdir` and
-//! `cp`. Where the machine cannot mount, that is said and the folder stays an ordinary one. `cargo xtask test` is what
-//! runs this. The README's Rust example is a doc test of the crate `limpid`.
+//! `cp`. Where the machine cannot mount, that is said and the folder stays an ordinary one.
+//! `cargo xtask test` is what runs this. The README's Rust example is a doc test of the crate
+//! `limpid`.
 
 use std::process::Command;
 

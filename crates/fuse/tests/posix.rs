@@ -223,3 +223,37 @@ fn a_read_only_mount_takes_no_change() {
     assert_eq!(made.raw_os_error(), Some(Errno::ROFS.raw_os_error()));
     mounted.finish();
 }
+
+#[test]
+fn reading_changes_the_time_of_access_as_the_mount_says() {
+    use limpid_fuse::AccessTimes::{Always, Never, Relative};
+    for (policy, first, second) in
+        [(Relative, true, false), (Always, true, true), (Never, false, false)]
+    {
+        let options = MountOptions { access_times: policy, ..MountOptions::default() };
+        let Some(mounted) = Mounted::new(options) else { return };
+        let path = mounted.path("f");
+        let file = open(&mounted, "f");
+        file.write_all_at(b"bytes", 0).unwrap();
+        let accessed = || {
+            let metadata = fs::metadata(&path).unwrap();
+            (metadata.atime(), metadata.atime_nsec())
+        };
+        let read = || {
+            let now = accessed();
+            // The kernel's clock for files moves on every few milliseconds, but does move.
+            let start = std::time::Instant::now();
+            while start.elapsed() < std::time::Duration::from_millis(30) {
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+                file.read_exact_at(&mut [0; 5], 0).unwrap();
+            }
+            accessed() != now
+        };
+        // The file is as old as its last change: that is no newer access.
+        let changed = read();
+        assert_eq!(changed, first, "{policy:?}, after a change");
+        assert_eq!(read(), second, "{policy:?}, after a read");
+        drop(file);
+        mounted.finish();
+    }
+}
