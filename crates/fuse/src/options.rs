@@ -64,10 +64,11 @@ impl MountOptions {
         Duration::from_secs(if self.exclusive { 86_400 } else { 1 })
     }
 
-    /// Threads that serve requests: at least two, so that one that waits for another file's
-    /// change does not stop the rest.
+    /// Threads that serve requests: one per processor, since the kernel wakes one after the other
+    /// and more only get in each other's way; but two at least, so that one that waits for a
+    /// change of its file does not stop the rest.
     pub(crate) fn thread_count(&self) -> usize {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        self.threads.unwrap_or(processors.clamp(2, 16) + 2).max(2)
+        self.threads.unwrap_or(processors.min(16)).max(2)
     }
 }

@@ -31,7 +31,7 @@ pub fn serve(folder: &Path, dir: &Path) {
     ];
     config.acl = SessionACL::All;
     let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    config.n_threads = Some(processors.clamp(2, 16) + 2);
+    config.n_threads = Some(processors.clamp(2, 16));
     config.clone_fd = true;
     let session = Session::new(loopback, dir, &config).expect("the folder can be mounted");
     println!("ready");
