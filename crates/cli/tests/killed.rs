@@ -129,6 +129,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
         let pool = limpid::Pool::open(sandbox.path("p")).unwrap();
         assert_eq!(pool.check().unwrap(), Vec::<String>::new());
         drop(pool);
+        sandbox.ok(&["fsck", "p"]);
         sandbox.ok(&["mount", "p", "dir"]);
         if let Some(last) = last[0] {
             assert_records(&dir.path, last);
