@@ -101,13 +101,38 @@ impl<C: Config> Mapping<C> {
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
         let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
-        let tail = size..size.next_multiple_of(PAGE_SIZE).min(old);
-        let zeroed = self.zero_in_page(tail, Lock2::Held);
-        let done = zeroed.and_then(|()| {
-            self.media.fence();
-            self.iomap.set_size(size).map_err(DaxError::Iomap)
-        });
+        let done = self.shrink(old, size);
         self.or_keep_stores(gone, done)
+    }
+
+    /// Changes the size, and zeroes the bytes past the new end in its page. Wants locks 1 and 2
+    /// exclusive.
+    ///
+    /// In place they are zeroed after the size has changed: a change that fails, or that a crash
+    /// forgets, then loses no byte. What a crash leaves there instead lies past the end, where
+    /// nobody may look and which every growth zeroes first (`zero_past_end`, C5). Locks 1 and 2
+    /// keep the file from growing in between. A shared block is copied before, as that can fail
+    /// for want of space; lock 1 keeps a block from becoming shared in between.
+    fn shrink(&self, old: u64, size: u64) -> Outcome<C> {
+        let tail = size..size.next_multiple_of(PAGE_SIZE).min(old);
+        let in_place = tail.is_empty() || !self.is_shared(&tail)?;
+        if !in_place {
+            self.zero_in_page(tail.clone(), Lock2::Held)?;
+        }
+        self.media.fence();
+        self.iomap.set_size(size).map_err(DaxError::Iomap)?;
+        if in_place {
+            self.zero_in_page(tail, Lock2::Held)?;
+            self.media.fence();
+        }
+        Ok(())
+    }
+
+    /// True if the block behind bytes of one page is shared with another file.
+    fn is_shared(&self, bytes: &Range<u64>) -> Result<bool, DaxError<IomapError<C>>> {
+        let pages = PageRange::covering(bytes);
+        let extent = self.iomap.begin(pages, Intent::Read).map_err(DaxError::Iomap)?;
+        Ok(extent.backing == Backing::Shared)
     }
 
     /// Passes the outcome of an operation on, before which DIRTY entries of `pages` were deleted
@@ -178,8 +203,9 @@ impl<C: Config> Mapping<C> {
         let size = grow.then_some(bytes.end);
         let covering = PageRange::covering(&bytes);
         let (wide, pages) = self.split_edges(bytes);
-        self.zero_edges(&wide, pages)?;
+        // First what can fail for want of space: new blocks read as zeroes and change no byte.
         self.iomap.allocate(covering, None).map_err(DaxError::Iomap)?;
+        self.zero_edges(&wide, pages)?;
         if pages.is_empty() {
             cover(Branch::ZeroKeepsBlocks);
             self.set_grown(size)?;

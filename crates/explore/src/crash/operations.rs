@@ -180,7 +180,7 @@ pub(crate) const ALL: &[Operation] = &[
     writes("write-mixed", "t", &[(8, 6008)], |live| {
         live.file("t", |file| file.write(at(8), 6000, 8))
     }),
-    mixing("truncate", "a", &[(5000, 8192)], |live| resize(live, "a", 5000)),
+    whole("truncate", |live| resize(live, "a", 5000)),
     whole("truncate-page", |live| resize(live, "a", PAGE)),
     whole("truncate-tree", |live| resize(live, "t", PAGE)),
     whole("truncate-empty", |live| resize(live, "t", 0)),
