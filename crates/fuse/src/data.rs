@@ -38,19 +38,13 @@ impl Server {
     }
 
     /// Opens a file; the number of the open file.
-    pub fn open(&self, caller: u32, ino: u64, flags: i32) -> Served<u64> {
+    pub fn open(&self, ino: u64, flags: i32) -> Served<u64> {
         let mut opening = opening(flags);
-        let truncate = OFlags::from_bits_retain(flags as u32).contains(OFlags::TRUNC);
         // The kernel fills pages that are written in part by reading them first, and checks
         // itself what the program may do.
         let writes = opening.write;
         opening.read = true;
-        opening.write |= truncate;
         let file = self.inodes.open(ino, opening).map_err(errno)?;
-        if truncate {
-            file.set_len(0).map_err(errno)?;
-            self.take_privileges(ino, Some(caller))?;
-        }
         Ok(self.handles.add(Handle { file, ino, writes }))
     }
 

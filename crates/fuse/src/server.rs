@@ -113,8 +113,9 @@ pub(crate) struct Serve(pub Arc<Server>);
 
 impl Filesystem for Serve {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Not ATOMIC_O_TRUNC: the kernel would ask to empty a file that is being run, and refuse
+        // the caller only afterwards. Without it, emptying is a request of its own.
         let wanted = [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -271,8 +272,8 @@ impl Filesystem for Serve {
         self.0.reply_entry(Op::Link, linked, reply);
     }
 
-    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.0.counted(Op::Open, self.0.open(req.uid(), ino.0, flags.0)) {
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.0.counted(Op::Open, self.0.open(ino.0, flags.0)) {
             Ok(handle) => reply.opened(FileHandle(handle), open_flags()),
             Err(error) => reply.error(error),
         }

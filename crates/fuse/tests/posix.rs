@@ -8,10 +8,11 @@ mod common;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::process::Stdio;
 
 use common::Mounted;
 use limpid_fuse::MountOptions;
-use rustix::fs::{CWD, FallocateFlags, RenameFlags, SeekFrom, XattrFlags};
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, SeekFrom, XattrFlags};
 use rustix::io::Errno;
 
 fn mounted() -> Option<Mounted> {
@@ -212,6 +213,23 @@ fn a_program_can_be_run_from_the_mount() {
     drop(file);
     let output = std::process::Command::new(&path).output().unwrap();
     assert_eq!(output.stdout, b"ran\n");
+    mounted.finish();
+}
+
+/// The kernel refuses to write to a running program only after it has opened the file.
+#[test]
+fn a_running_program_is_not_emptied_by_who_is_refused() {
+    let Some(mounted) = mounted() else { return };
+    let path = mounted.path("cat");
+    fs::copy("/bin/cat", &path).unwrap();
+    let mut command = std::process::Command::new(&path);
+    let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let flags = OFlags::RDONLY | OFlags::TRUNC;
+    let refused = rustix::fs::open(&path, flags, Mode::empty()).unwrap_err();
+    assert_eq!(refused, Errno::TXTBSY);
+    assert!(fs::read(&path).unwrap() == fs::read("/bin/cat").unwrap(), "it is whole");
+    running.stdin.take().unwrap().write_all(b"still here").unwrap();
+    assert_eq!(running.wait_with_output().unwrap().stdout, b"still here");
     mounted.finish();
 }
 
