@@ -26,7 +26,7 @@
 #![deny(unsafe_code)]
 
 mod error;
-mod seam;
+pub mod seam;
 
 mod node;
 mod path;

@@ -1,4 +1,5 @@
-//! The lock/wait seam in production: std's futex-based locks.
+//! The lock/wait seam in production: std's futex-based locks. Public for who drives the DAX layer
+//! with a medium or page tables of his own, as the crash explorer does.
 
 use std::sync::{
     Condvar, Mutex as StdMutex, PoisonError, RwLock as StdRwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -7,7 +8,7 @@ use std::sync::{
 use limpid_dax::{Mutex, Parker, RwLock, Seam};
 
 /// std's locks behind the seam of the DAX layer.
-pub(crate) struct StdSeam;
+pub struct StdSeam;
 
 impl Seam for StdSeam {
     type Mutex<T: Send + 'static> = Leaf<T>;
@@ -17,7 +18,7 @@ impl Seam for StdSeam {
 
 /// A mutex. A panic inside a closure is a bug that its own thread reports; the data behind it is
 /// still the best there is, so poisoning is ignored.
-pub(crate) struct Leaf<T>(StdMutex<T>);
+pub struct Leaf<T>(StdMutex<T>);
 
 impl<T: Send> Mutex<T> for Leaf<T> {
     fn new(value: T) -> Self {
@@ -31,7 +32,7 @@ impl<T: Send> Mutex<T> for Leaf<T> {
 }
 
 /// A reader-writer lock.
-pub(crate) struct Lock<T>(StdRwLock<T>);
+pub struct Lock<T>(StdRwLock<T>);
 
 impl<T: Send + Sync> RwLock<T> for Lock<T> {
     type Shared<'a>
@@ -59,7 +60,7 @@ impl<T: Send + Sync> RwLock<T> for Lock<T> {
 }
 
 /// A one-shot event.
-pub(crate) struct Event {
+pub struct Event {
     set: StdMutex<bool>,
     changed: Condvar,
 }

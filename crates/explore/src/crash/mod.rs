@@ -11,7 +11,6 @@ mod catalog;
 mod choose;
 mod gate;
 mod live;
-mod locks;
 mod operations;
 mod pending;
 mod recording;
