@@ -125,3 +125,43 @@ pub(super) const NODE: &[Spec] = &[
     spec(26, 2, "lowest cell", Number),
     spec(28, 2, "bytes of cells", Number),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of the tables under a heading of docs/format.md: first byte and length.
+    fn rows(heading: &str) -> Vec<(usize, usize)> {
+        let text = include_str!("../../../../docs/format.md");
+        let (_, section) = text.split_once(heading).expect("the heading is there");
+        let section = section.split("\n## ").next().expect("a text has a first part");
+        let row = |line: &str| {
+            let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+            Some((cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
+        };
+        section.lines().filter_map(row).collect()
+    }
+
+    fn is_written(spec: &Spec, rows: &[(usize, usize)]) -> bool {
+        let end = spec.offset + spec.len;
+        rows.iter().any(|(first, len)| *first <= spec.offset && end <= first + len)
+    }
+
+    #[test]
+    fn what_is_dumped_lies_where_the_format_says() {
+        let tables = [
+            ("\n## Superblock", SUPERBLOCK),
+            ("\n## Journal", RECORD),
+            ("\n## Tree node", NODE),
+            ("\n## Inode record", INODE),
+        ];
+        for (heading, table) in tables {
+            let rows = rows(heading);
+            for spec in table {
+                assert!(is_written(spec, &rows), "{heading}: {} at {}", spec.name, spec.offset);
+            }
+            let canary = Spec { offset: table[0].offset + 2, len: 4096, ..table[0] };
+            assert!(!is_written(&canary, &rows));
+        }
+    }
+}
