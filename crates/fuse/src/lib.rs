@@ -29,11 +29,13 @@ mod options;
 mod gates;
 mod handles;
 mod known;
+mod listeners;
 
 mod coherence;
 
 mod data;
 mod names;
+mod requests;
 mod server;
 mod xattr;
 

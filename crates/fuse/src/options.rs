@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use limpid::AccessTimes;
 
+use crate::listeners::Listeners;
+
 /// How a pool is mounted.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
@@ -32,6 +34,9 @@ pub struct MountOptions {
     pub source: Option<String>,
     /// Threads that serve requests; the default follows the number of processors.
     pub threads: Option<usize>,
+    /// How long a thread looks for the next request before it sleeps, while requests follow
+    /// closely on each other; zero: it sleeps at once.
+    pub busy_poll: Duration,
     /// Nobody but the kernel uses the pool while it is mounted: the kernel may then keep names
     /// and attributes as long as it likes. Where it is not set, changes made through the library
     /// are told to the kernel, and names and attributes are asked for again after a second.
@@ -53,6 +58,7 @@ impl Default for MountOptions {
             umask: None,
             source: None,
             threads: None,
+            busy_poll: Duration::from_micros(100),
             exclusive: false,
         }
     }
@@ -64,11 +70,20 @@ impl MountOptions {
         Duration::from_secs(if self.exclusive { 86_400 } else { 1 })
     }
 
-    /// Threads that serve requests: one per processor, since the kernel wakes one after the other
-    /// and more only get in each other's way; but two at least, so that one that waits for a
-    /// change of its file does not stop the rest.
+    /// Threads that serve requests: some at least, so that those that wait for a disk or for a
+    /// change of their file do not stop the rest.
     pub(crate) fn thread_count(&self) -> usize {
-        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        self.threads.unwrap_or(processors.min(16)).max(2)
+        self.threads.unwrap_or(processors().clamp(4, 16)).max(2)
     }
+
+    /// Who listens. More threads than processors only get in each other's way; and nobody polls
+    /// where that would keep the only processor from the program that is to make the next request.
+    pub(crate) fn listeners(&self) -> Listeners {
+        let poll = if processors() > 1 { self.busy_poll } else { Duration::ZERO };
+        Listeners::new(self.thread_count(), processors(), poll)
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -11,7 +12,8 @@ use limpid::{AccessTimes, OutsideCache, Pool};
 
 use crate::error::MountError;
 use crate::options::MountOptions;
-use crate::server::{MAX_TRANSFER, Serve, Server};
+use crate::requests::Serve;
+use crate::server::{MAX_TRANSFER, Server};
 use crate::unmount::{self, MountState};
 
 const DEVICE: &str = "/dev/fuse";
@@ -47,6 +49,8 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     let session = session.map_err(|error| refused(&dir, error))?;
     // Before the first request is served, so before the kernel has anything to be told of.
     let _ = server.notifier.set(session.notifier());
+    let device = session.as_fd().try_clone_to_owned().map_err(MountError::Refused)?;
+    let _ = server.device.set(device);
     drop(server);
     let thread = std::thread::Builder::new().name("limpid-mount".to_owned());
     let thread = thread.spawn(move || session.run()).map_err(MountError::Refused)?;
@@ -118,12 +122,12 @@ fn config(pool: &Pool, options: &MountOptions) -> Config {
     config
 }
 
-/// Lets the kernel read ahead as much as one request carries; it would stop at 128 KiB. Only root
-/// may; without it reading is slower, that is all.
+/// Lets the kernel read ahead two requests, so that one is served while the other is used; it
+/// would stop at 128 KiB. Only root may; without it reading is slower, that is all.
 fn widen_readahead(dir: &Path) {
     if let Ok(Some(entry)) = unmount::find(dir) {
         let knob = format!("/sys/class/bdi/{}/read_ahead_kb", entry.device);
-        let _ = std::fs::write(knob, (MAX_TRANSFER >> 10).to_string());
+        let _ = std::fs::write(knob, (2 * (MAX_TRANSFER >> 10)).to_string());
     }
 }
 

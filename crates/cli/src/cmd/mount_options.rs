@@ -1,5 +1,7 @@
 //! The options of `limpid mount -o`, named as mount(8) names them.
 
+use std::time::Duration;
+
 use limpid_fuse::{AccessTimes, MountOptions};
 
 use crate::failure::{Failure, Result};
@@ -76,6 +78,11 @@ fn assign(options: &mut MountOptions, name: &str, value: &str) -> Result<bool> {
             options.umask = Some(mask.ok_or(bad)?);
         }
         "fsname" => options.source = Some(value.to_owned()),
+        "busy_poll" => {
+            let micros = value.parse().ok().filter(|micros| *micros <= 10_000);
+            let bad = bad("not a number of microseconds up to 10000");
+            options.busy_poll = Duration::from_micros(micros.ok_or(bad)?);
+        }
         "threads" => options.threads = Some(value.parse().map_err(|_| bad("not a number"))?),
         _ => return Ok(false),
     }
@@ -93,16 +100,19 @@ mod tests {
 
     #[test]
     fn options_are_understood_as_mount_means_them() {
-        let options = parsed("ro,noatime,umask=027,uid=7,nofail,x-systemd.automount", false);
+        let options =
+            parsed("ro,noatime,umask=027,uid=7,busy_poll=0,nofail,x-systemd.automount", false);
         let options = options.unwrap();
         assert!(options.read_only);
+        assert_eq!(options.busy_poll, Duration::ZERO);
         assert_eq!(options.access_times, AccessTimes::Never);
         assert_eq!((options.umask, options.uid, options.gid), (Some(0o27), Some(7), None));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for bad in ["nosuch", "uid=me", "umask=9", "umask=1777", "gid=", "ro=1"] {
+        for bad in ["nosuch", "uid=me", "umask=9", "umask=1777", "gid=", "ro=1", "busy_poll=10001"]
+        {
             assert!(parsed(bad, false).is_err(), "{bad}");
         }
         assert!(parsed("nosuch", true).is_ok());

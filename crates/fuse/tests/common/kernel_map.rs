@@ -1,6 +1,7 @@
 //! A file of the mount as a program maps it: shared, by the kernel.
 
 #![allow(unsafe_code)]
+#![allow(dead_code, reason = "the benchmark only loads")]
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
