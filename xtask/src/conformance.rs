@@ -1,8 +1,9 @@
 //! `cargo xtask conformance`: the suites that test file systems, against a mounted pool.
 //!
 //! `pjdfstest` checks what POSIX says of names, permissions and times; `fsx` makes random changes
-//! to one file by every path, maps included, and compares all bytes. Both are installed into
-//! target/tools in the versions below. Where the machine cannot mount, that is said.
+//! to one file by every path, maps included, and compares all bytes. Then both run at once while
+//! the server is killed, and the pool has to be in order. They are installed into target/tools in
+//! the versions below. Where the machine cannot mount, that is said.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ const FSX: &str = "fsx@0.3.2";
 const LONG: (u64, &str) = (1, "1000000");
 const SHORT: &str = "100000";
 const SEEDS: std::ops::RangeInclusive<u64> = 2..=11;
+
+/// Requests that the server has served when it is killed, one round after the other.
+const KILLS: [u64; 4] = [1000, 20_000, 50_000, 100_000];
 
 /// Runs both suites; whether both passed.
 pub fn run(root: &Path) -> bool {
@@ -67,7 +71,33 @@ fn run_suites(root: &Path) -> bool {
     }
     good &= finished(long, LONG.0);
     drop(mount);
-    good
+    good && KILLS.iter().all(|served| survives_a_kill(root, &tools, *served))
+}
+
+/// Kills the server under both suites when it has served so many requests; whether the pool is in
+/// order then, and can be mounted again.
+fn survives_a_kill(root: &Path, tools: &Path, served: u64) -> bool {
+    let Some(mut mount) = Mount::new(root) else { return false };
+    let silent =
+        |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
+    let suites =
+        [pjdfstest_command(root, tools, &mount).and_then(silent), mount.fsx(tools, served, LONG.1)];
+    while mount.served() < served {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let killed = mount.server.kill().and_then(|()| mount.server.wait()).is_ok();
+    for mut suite in suites.into_iter().flatten() {
+        // Their files are gone. Where fsx was sending a file, it would wait for the rest of it.
+        let _ = suite.kill().and_then(|()| suite.wait());
+    }
+    let limpid = |arguments: &[&str]| {
+        let status = Command::new(limpid(root)).args(arguments).current_dir(&mount.base).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let sound = limpid(&["umount", "mount"]) && limpid(&["fsck", "pool"]);
+    let again = sound && limpid(&["mount", "pool", "mount"]) && limpid(&["umount", "mount"]);
+    eprintln!("killed after {served} requests: {}", if again { "sound" } else { "NOT SOUND" });
+    killed && again && limpid(&["fsck", "pool"])
 }
 
 /// Installs the suites, if the wanted versions are not there yet.
@@ -76,16 +106,20 @@ fn install(root: &Path, tools: &Path) -> bool {
     run::cargo(root, &["install", "--locked", "--quiet", "--root", &tools, PJDFSTEST, FSX])
 }
 
-fn pjdfstest(root: &Path, tools: &Path, mount: &Mount) -> bool {
+/// pjdfstest, ready to run in a folder of the mount.
+fn pjdfstest_command(root: &Path, tools: &Path, mount: &Mount) -> Option<Command> {
     let folder = mount.dir.join("pjdfstest");
     let second = mount.base.join("second");
-    if fs::create_dir(&folder).is_err() || fs::create_dir(&second).is_err() {
-        return false;
-    }
+    fs::create_dir(&folder).and_then(|()| fs::create_dir(&second)).ok()?;
     let mut command = Command::new(tools.join("bin/pjdfstest"));
     command.arg("-c").arg(root.join("xtask/conformance/pjdfstest.toml"));
     // The suite's users have to reach its folder, and a second file system.
     command.arg("-p").arg(&folder).arg("-s").arg(&second).current_dir(&folder);
+    Some(command)
+}
+
+fn pjdfstest(root: &Path, tools: &Path, mount: &Mount) -> bool {
+    let Some(mut command) = pjdfstest_command(root, tools, mount) else { return false };
     match command.output() {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
@@ -143,6 +177,15 @@ impl Mount {
         line.contains("is mounted at").then_some(mount)
     }
 
+    /// Requests that the server has served.
+    fn served(&self) -> u64 {
+        let output = Command::new(limpid(&self.root)).arg("stat").arg(&self.dir).output();
+        let text = output.map(|output| output.stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let counts = text.lines().filter(|line| line.starts_with("limpid_requests_total{"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     fn fsx(&self, tools: &Path, seed: u64, operations: &str) -> Option<Child> {
         let mut command = Command::new(tools.join("bin/fsx"));
         command.arg("-f").arg(self.root.join("xtask/conformance/fsx.toml"));
@@ -156,7 +199,7 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let mut unmount = Command::new(limpid(&self.root));
         unmount.args(["umount", "--lazy"]).arg(&self.dir);
-        let gone = unmount.status().is_ok_and(|status| status.success());
+        let gone = unmount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
         if !gone {
             let _ = self.server.kill();
         }

@@ -103,6 +103,8 @@ fn after_a_kill_the_next_mount_works_and_has_everything() {
     sandbox.ok(&["mount", "p", "dir"]);
     fs::write(dir.path.join("f"), b"acknowledged").unwrap();
     let pid = dir.process();
+    // The kernel knows the folder's attributes now, and could go on telling them.
+    fs::metadata(&dir.path).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     wait_for_end(pid);
     assert!(fs::metadata(dir.path.join("f")).is_err());

@@ -4,56 +4,26 @@
 //! or compared byte by byte with what it was made from. Where a program is missing, that is said.
 
 mod common;
+#[path = "common/programs.rs"]
+mod programs;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use common::Sandbox;
 use common::mount::{MountPoint, can_mount};
 use common::picture::{self, Tree};
+use programs::{has, plant, run};
 
 /// A mount, if the machine lets the test mount and has the program.
 fn mounted(program: &str) -> Option<(Sandbox, MountPoint)> {
-    if !can_mount() {
-        return None;
-    }
-    if Command::new(program).arg("--version").output().is_err() {
-        eprintln!("skipped: {program} is not installed");
+    if !can_mount() || !has(program) {
         return None;
     }
     let sandbox = Sandbox::new();
     let dir = MountPoint::new(&sandbox, "dir");
     sandbox.ok(&["mount", "p", "dir", "--size", "512MiB"]);
     Some((sandbox, dir))
-}
-
-/// Runs a program in a folder; it has to succeed.
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env_remove("CARGO_TARGET_DIR");
-    for (name, value) in [("GIT_AUTHOR_NAME", "a"), ("GIT_COMMITTER_NAME", "a")] {
-        command.env(name, value).env(name.replace("NAME", "EMAIL"), "a@example.org");
-    }
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A tree of `folders` times `files` files of many lengths.
-fn plant(root: &Path, folders: usize, files: usize) {
-    for folder in 0..folders {
-        let path = root.join(format!("folder{folder}/inner"));
-        fs::create_dir_all(&path).unwrap();
-        for file in 0..files {
-            let len = (folder * 7919 + file * 104_729) % 20_000;
-            let bytes: Vec<u8> = (0..len).map(|at| (at * file + folder) as u8).collect();
-            fs::write(path.join(format!("file{file}")), bytes).unwrap();
-        }
-        std::os::unix::fs::symlink("inner/file0", root.join(format!("folder{folder}/link")))
-            .unwrap();
-    }
 }
 
 /// Two trees are the same, their times as well if `times`.

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -55,10 +56,9 @@ pub fn look(dir: &Path) -> io::Result<MountState> {
         return Ok(MountState::Other);
     }
     let source = entry.source;
-    match std::fs::symlink_metadata(dir) {
-        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
-            Ok(MountState::Dead { source })
-        }
+    // The kernel may know the attributes yet: what it has must come from the process anew.
+    match statx(CWD, dir, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
+        Err(Errno::NOTCONN) => Ok(MountState::Dead { source }),
         _ => Ok(MountState::Pool { source }),
     }
 }

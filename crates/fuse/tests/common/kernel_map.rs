@@ -1,12 +1,12 @@
 //! A file of the mount as a program maps it: shared, by the kernel.
 
 #![allow(unsafe_code)]
-#![allow(dead_code, reason = "the benchmark only loads")]
+#![allow(dead_code, reason = "each user has its part")]
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
 /// A shared map of the first `len` bytes of a file.
 pub struct KernelMap {
@@ -45,6 +45,14 @@ impl KernelMap {
     /// Stores the word at byte `at`.
     pub fn store(&self, at: usize, value: u64) {
         self.word(at).store(value, Ordering::Release);
+    }
+}
+
+impl KernelMap {
+    /// Makes all that was stored durable.
+    pub fn sync(&self) -> rustix::io::Result<()> {
+        // SAFETY: the whole map, which is alive.
+        unsafe { msync(self.start.cast(), self.len, MsyncFlags::SYNC) }
     }
 }
 
