@@ -7,9 +7,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use common::Sandbox;
 use common::mount::{MountPoint, can_mount, wait_for_end};
@@ -153,36 +151,4 @@ fn what_cannot_be_mounted_is_told_and_nothing_is_left() {
     assert!(dir.mounted());
     drop(open);
     sandbox.ok(&["umount", "dir"]);
-}
-
-#[test]
-fn without_privileges_the_reason_is_told() {
-    if !can_mount() || !Path::new("/usr/bin/setpriv").exists() {
-        eprintln!("skipped: setpriv gives privileges up");
-        return;
-    }
-    let sandbox = Sandbox::with_pool();
-    let dir = MountPoint::new(&sandbox, "dir");
-    for path in [sandbox.path(""), sandbox.path("p"), dir.path.clone()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
-    }
-    let program = sandbox.path("limpid");
-    fs::copy(env!("CARGO_BIN_EXE_limpid"), &program).unwrap();
-    let run = || {
-        let mut command = Command::new("/usr/bin/setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-        command.args(["mount", "p", "dir"]).current_dir(sandbox.path("")).output().unwrap()
-    };
-    // Until it runs its own program, a process that another test starts at this moment has the
-    // copy open for writing.
-    let busy = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("file busy");
-    let output = std::iter::repeat_with(run).find(|output| !busy(output)).unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    if output.status.success() {
-        assert!(dir.mounted(), "fusermount3 is there, and it did mount");
-        return;
-    }
-    assert!(stderr.contains("not permitted to mount"), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(!dir.mounted());
 }

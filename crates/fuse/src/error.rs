@@ -48,9 +48,15 @@ pub enum MountError {
     /// The system has no FUSE.
     #[error("this system has no FUSE: /dev/fuse: {0}")]
     NoFuse(io::Error),
-    /// Mounting needs root or `fusermount3`.
+    /// The system's FUSE is not for this user.
+    #[error("not permitted to use /dev/fuse: {0}")]
+    NotPermitted(io::Error),
+    /// Only root mounts without `fusermount3`, which is not installed.
+    #[error("not permitted to mount: only root may, and fusermount3 is not installed")]
+    NoHelper,
+    /// `fusermount3` refused, for the reason it gave.
     #[error("not permitted to mount: {0}")]
-    NotPermitted(String),
+    HelperRefused(String),
     /// The pool is mounted already by this process.
     #[error("this process has mounted the pool already")]
     Twice,

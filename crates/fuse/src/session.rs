@@ -34,9 +34,7 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     let dir = check_mount_point(dir)?;
     if let Err(error) = OpenOptions::new().read(true).write(true).open(DEVICE) {
         return Err(match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                MountError::NotPermitted(format!("{DEVICE}: {error}"))
-            }
+            io::ErrorKind::PermissionDenied => MountError::NotPermitted(error),
             _ => MountError::NoFuse(error),
         });
     }
@@ -83,12 +81,10 @@ fn refused(dir: &Path, error: io::Error) -> MountError {
     }
     match error.kind() {
         // The helper could not be started.
-        io::ErrorKind::NotFound => {
-            MountError::NotPermitted("only root may, and fusermount3 is not installed".to_owned())
-        }
-        io::ErrorKind::PermissionDenied => MountError::NotPermitted(text.trim().to_owned()),
+        io::ErrorKind::NotFound => MountError::NoHelper,
+        io::ErrorKind::PermissionDenied => MountError::HelperRefused(text.trim().to_owned()),
         io::ErrorKind::Other if text.contains("fusermount") => {
-            MountError::NotPermitted(text.trim().to_owned())
+            MountError::HelperRefused(text.trim().to_owned())
         }
         _ => MountError::Refused(error),
     }

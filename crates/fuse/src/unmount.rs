@@ -159,16 +159,14 @@ pub(crate) fn detach(dir: &Path, lazy: bool) -> Result<(), MountError> {
 fn by_helper(dir: &Path, lazy: bool) -> Result<(), MountError> {
     let mut command = Command::new("fusermount3");
     command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(dir);
-    let output = command
-        .output()
-        .map_err(|error| MountError::NotPermitted(format!("fusermount3: {error}")))?;
+    let output = command.output().map_err(|_| MountError::NoHelper)?;
     if output.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match text.contains("busy") {
         true => Err(MountError::Busy { dir: dir.into() }),
-        false => Err(MountError::NotPermitted(text)),
+        false => Err(MountError::HelperRefused(text)),
     }
 }
 

@@ -10,6 +10,7 @@ use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions}
 
 use crate::error::{Error, Result};
 use crate::node::Nodes;
+use crate::open::process_ids;
 use crate::outside::Outside;
 
 /// Smallest size of a pool in bytes.
@@ -81,6 +82,7 @@ impl PoolOptions {
     }
 
     /// Creates a pool of `size` bytes in a new file, or on a DAX device (whose size is its own).
+    /// Its root directory belongs to the effective user and group of the process.
     pub fn create(self, path: impl AsRef<Path>, size: u64) -> Result<Pool> {
         let path = path.as_ref();
         if size < MIN_POOL_SIZE {
@@ -118,9 +120,13 @@ impl PoolOptions {
     fn format(self, medium: Medium, path: &Path) -> Result<Pool> {
         let medium = Arc::new(medium);
         let media: Arc<dyn Media> = medium.clone();
+        // Whoever makes a pool can use it.
+        let (uid, gid) = process_ids();
         let format = FormatOptions {
             label: self.label.clone(),
             uuid: self.uuid,
+            uid,
+            gid,
             ..FormatOptions::default()
         };
         let named = |source| Error::Pool { pool: path.to_owned(), source };

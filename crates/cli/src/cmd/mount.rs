@@ -243,7 +243,9 @@ pub fn failure(error: &MountError, dir: &Path) -> Failure {
         MountError::NotMounted { .. } => "see 'findmnt -t fuse.limpid' for what is mounted",
         MountError::Busy { .. } => "end what uses it (see 'fuser -m'), or give --lazy",
         MountError::NoFuse(_) => "load the kernel's module: 'modprobe fuse'",
-        MountError::NotPermitted(_) => "run as root, or install fusermount3 (package fuse3)",
+        MountError::NotPermitted(_) => "run as root, or get the right to read and write /dev/fuse",
+        MountError::NoHelper => "run as root, or install fusermount3 (package fuse3)",
+        MountError::HelperRefused(_) => "mend that, or run as root",
         _ => "see 'limpid mount --help'",
     };
     Failure::new(error.to_string(), place, advice)

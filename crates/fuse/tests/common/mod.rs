@@ -12,6 +12,11 @@ pub mod client;
 pub mod kernel_map;
 pub mod race;
 
+fn cannot_mount(error: &MountError) -> bool {
+    use MountError::{HelperRefused, NoFuse, NoHelper, NotPermitted};
+    matches!(error, NoFuse(_) | NotPermitted(_) | NoHelper | HelperRefused(_))
+}
+
 /// A mounted pool. It goes away with this, even if a test fails.
 pub struct Mounted {
     pub pool: Pool,
@@ -26,7 +31,7 @@ impl Mounted {
         let folder = tempfile::tempdir().unwrap();
         match mount(pool.clone(), folder.path(), options) {
             Ok(mount) => Some(Mounted { pool, mount: Some(mount), folder: Some(folder) }),
-            Err(error @ (MountError::NoFuse(_) | MountError::NotPermitted(_))) => {
+            Err(error) if cannot_mount(&error) => {
                 eprintln!("skipped: {error}");
                 None
             }
