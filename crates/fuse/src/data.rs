@@ -33,7 +33,7 @@ fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 impl Server {
-    fn handle(&self, number: u64) -> Served<Arc<Handle>> {
+    pub fn handle(&self, number: u64) -> Served<Arc<Handle>> {
         self.handles.get(number).ok_or(Errno::EBADF)
     }
 
@@ -45,7 +45,7 @@ impl Server {
         let writes = opening.write;
         opening.read = true;
         let file = self.inodes.open(ino, opening).map_err(errno)?;
-        Ok(self.handles.add(Handle { file, ino, writes }))
+        Ok(self.handles.add(Handle { file, ino, appended: self.appended(ino, flags)?, writes }))
     }
 
     /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
@@ -82,6 +82,17 @@ impl Server {
         }
         self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
         let written = handle.file.write_at(data, offset).map_err(errno)?;
+        self.wrote(&handle, written, flags, unprivileged)
+    }
+
+    /// What follows a write of a program.
+    pub fn wrote(
+        &self,
+        handle: &Handle,
+        written: usize,
+        flags: i32,
+        unprivileged: Option<u32>,
+    ) -> Served<usize> {
         self.metrics.written(written);
         self.take_privileges(handle.ino, unprivileged)?;
         let flags = OFlags::from_bits_retain(flags as u32);

@@ -14,6 +14,8 @@ pub(crate) struct Handle {
     pub file: File,
     /// The number of the inode.
     pub ino: u64,
+    /// The file as the library has it, if it is open to be appended to by both.
+    pub appended: Option<File>,
     /// It may be written, so the kernel may hold bytes of it that the pool does not have yet.
     pub writes: bool,
 }

@@ -31,6 +31,7 @@ mod handles;
 mod known;
 mod listeners;
 
+mod append;
 mod coherence;
 
 mod data;

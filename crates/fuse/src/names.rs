@@ -53,7 +53,8 @@ impl Server {
         let new = self.new_inode(req, dir, NewKind::File, mode)?;
         let file = self.inodes.create(dir, name, new, opening).map_err(errno)?;
         let metadata = file.metadata().map_err(errno)?;
-        let handle = Handle { file, ino: metadata.ino, writes: opening.write };
+        let appended = self.appended(metadata.ino, flags)?;
+        let handle = Handle { file, ino: metadata.ino, appended, writes: opening.write };
         Ok((metadata, self.handles.add(handle)))
     }
 

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, RequestId, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, RequestId, TimeOrNow, WriteFlags,
 };
 
+use crate::append::Append;
 use crate::attr::file_attr;
 use crate::listeners::Turn;
 use crate::metrics::Op;
@@ -50,6 +51,7 @@ impl Filesystem for Serve {
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
         ];
         for flag in wanted {
             // A kernel without one of them works, only less well.
@@ -219,7 +221,7 @@ impl Filesystem for Serve {
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (server, _turn) = self.begin();
         match server.counted(Op::Open, server.open(ino.0, flags.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), open_flags()),
+            Ok(handle) => reply.opened(FileHandle(handle), server.open_flags(flags.0)),
             Err(error) => reply.error(error),
         }
     }
@@ -240,8 +242,8 @@ impl Filesystem for Serve {
             Ok((metadata, handle)) => {
                 server.known.add(metadata.ino);
                 let attr = file_attr(&metadata, &server.options);
-                let number = FileHandle(handle);
-                reply.created(&server.ttl, &attr, generation(&metadata), number, open_flags());
+                let (number, flags) = (FileHandle(handle), server.open_flags(flags));
+                reply.created(&server.ttl, &attr, generation(&metadata), number, flags);
             }
             Err(error) => reply.error(error),
         }
@@ -287,6 +289,11 @@ impl Filesystem for Serve {
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let unprivileged = kill.then(|| req.uid());
+        if !from_cache && let Some(handle) = server.appending(fh.0, flags.0) {
+            let server = self.0.clone();
+            let data = data.into();
+            return Append { server, handle, data, flags: flags.0, unprivileged, reply }.submit();
+        }
         let written = server.write(fh.0, offset, data, flags.0, from_cache, unprivileged);
         server.reply_written(Op::Write, written, reply);
     }
@@ -459,9 +466,4 @@ impl Filesystem for Serve {
         let copied = server.copy((fh_in.0, offset_in), (fh_out.0, offset_out), len);
         server.reply_written(Op::Copy, copied, reply);
     }
-}
-
-/// The kernel may keep what it has read: whatever changes the file without it tells it so.
-fn open_flags() -> FopenFlags {
-    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
 }

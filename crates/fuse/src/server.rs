@@ -1,12 +1,15 @@
 //! What serves a mount: the pool, and what is remembered of the kernel's use of it.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use fuser::{Errno, Generation, Notifier, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite};
 use limpid::{Inodes, Metadata, Pool};
 
+use crate::append::{self, Append};
 use crate::attr::file_attr;
 use crate::gates::Gates;
 use crate::handles::Handles;
@@ -31,6 +34,8 @@ pub(crate) struct Server {
     pub notifier: OnceLock<Notifier>,
     pub metrics: Metrics,
     pub listeners: Listeners,
+    /// Where appends go if the library may append, too.
+    pub appends: Option<Sender<Append>>,
     /// Where the kernel's requests come from.
     pub device: OnceLock<OwnedFd>,
 }
@@ -44,12 +49,13 @@ pub(crate) fn errno(error: limpid::Error) -> Errno {
 }
 
 impl Server {
-    pub fn new(pool: Pool, options: MountOptions) -> Server {
-        Server {
+    pub fn new(pool: Pool, options: MountOptions) -> io::Result<Server> {
+        Ok(Server {
             inodes: pool.inodes().with_access_times(options.access_times),
             pool,
             ttl: options.ttl(),
             listeners: options.listeners(),
+            appends: if options.exclusive { None } else { Some(append::start()?) },
             device: OnceLock::new(),
             options,
             handles: Handles::new(),
@@ -57,7 +63,7 @@ impl Server {
             gates: Gates::default(),
             notifier: OnceLock::new(),
             metrics: Metrics::default(),
-        }
+        })
     }
 
     /// Counts a request and passes its result on.

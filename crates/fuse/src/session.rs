@@ -39,7 +39,7 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
         });
     }
     let config = config(&pool, &options);
-    let server = Arc::new(Server::new(pool, options));
+    let server = Arc::new(Server::new(pool, options).map_err(MountError::Refused)?);
     if !server.pool.set_outside_cache(Arc::downgrade(&server) as Weak<dyn OutsideCache>) {
         return Err(MountError::Twice);
     }

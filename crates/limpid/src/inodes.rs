@@ -165,6 +165,14 @@ impl Inodes {
         Ok(self.file(node, opening))
     }
 
+    /// As [`open`](Inodes::open), for what is not the doing of the cache outside: it is told of
+    /// all that is done with the file.
+    pub fn open_inside(&self, ino: u64, opening: Opening) -> Result<File> {
+        let mut file = self.open(ino, opening)?;
+        file.is_outside = false;
+        Ok(file)
+    }
+
     fn file(&self, node: Arc<Node>, opening: Opening) -> File {
         let mode = Mode { read: opening.read, write: opening.write, append: false };
         let mut file = File::new(self.pool.inner.clone(), node, mode);

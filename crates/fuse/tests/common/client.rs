@@ -135,6 +135,18 @@ impl Program {
             "links" => return fs::metadata(words[1]).unwrap().nlink().to_string(),
             "count" => return fs::read_dir(words[1]).unwrap().count().to_string(),
             "cat" => return fs::read_to_string(words[1]).unwrap(),
+            "open_to_append" => {
+                self.file = Some(OpenOptions::new().append(true).open(words[1]).unwrap());
+            }
+            "record" => {
+                let record = super::records::record(number(1), number(2));
+                self.file().write_all(&record).unwrap();
+            }
+            "append" => return super::records::append(words[1], number(2), number(3)).to_string(),
+            "check" => {
+                let counts = super::records::check(&fs::read(words[1]).unwrap());
+                return counts.into_values().sum::<u64>().to_string();
+            }
             "race" => return super::race::run_program(&words[1..]).to_string(),
             other => panic!("no such command: {other}"),
         }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 pub mod client;
 pub mod kernel_map;
 pub mod race;
+pub mod records;
 
 fn cannot_mount(error: &MountError) -> bool {
     use MountError::{HelperRefused, NoFuse, NoHelper, NotPermitted};
