@@ -11,6 +11,8 @@
 //! 2. No notification is sent to the kernel while a lock is held that serving a request wants:
 //!    the kernel waits with it for requests under way.
 //! 3. An inode the kernel knows is not freed before the kernel forgets it (`known.rs`).
+//! 4. To wake a thread costs more than most requests, so while they follow closely on each other
+//!    one thread serves them and polls for the next (`listeners.rs`).
 //!
 //! ```no_run
 //! use limpid_fuse::{MountOptions, mount};

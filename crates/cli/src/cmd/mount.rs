@@ -42,7 +42,7 @@ pub struct Mount {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Options as of mount(8): ro, noatime, strictatime, allow_other, uid=, gid=, umask=, suid,
-    /// dev, noexec, sync, fsname=
+    /// dev, noexec, sync, fsname=, threads=, busy_poll=
     #[arg(short = 'o', value_delimiter = ',', value_name = "OPTIONS")]
     options: Vec<String>,
     /// Run detached, and say so on standard output.
