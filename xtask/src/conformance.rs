@@ -6,6 +6,7 @@
 //! the versions below. Where the machine cannot mount, that is said.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -13,6 +14,8 @@ use crate::run;
 
 const PJDFSTEST: &str = "pjdfstest@0.2.2";
 const FSX: &str = "fsx@0.3.2";
+/// How pjdfstest is set up.
+const SETTINGS: &str = "xtask/conformance/pjdfstest.toml";
 
 /// The seed with many operations, how many, and the operations of each other seed.
 const LONG: (u64, &str) = (1, "1000000");
@@ -63,6 +66,9 @@ fn run_suites(root: &Path) -> bool {
     if !built {
         return false;
     }
+    if !remounted(root, &tools) {
+        return false;
+    }
     let Some(mount) = Mount::new(root) else { return false };
     let long = mount.fsx(&tools, LONG.0, LONG.1);
     let mut good = pjdfstest(root, &tools, &mount);
@@ -80,8 +86,10 @@ fn survives_a_kill(root: &Path, tools: &Path, served: u64) -> bool {
     let Some(mut mount) = Mount::new(root) else { return false };
     let silent =
         |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
-    let suites =
-        [pjdfstest_command(root, tools, &mount).and_then(silent), mount.fsx(tools, served, LONG.1)];
+    let suites = [
+        pjdfstest_command(&root.join(SETTINGS), tools, &mount).and_then(silent),
+        mount.fsx(tools, served, LONG.1),
+    ];
     while mount.served() < served {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
@@ -107,19 +115,24 @@ fn install(root: &Path, tools: &Path) -> bool {
 }
 
 /// pjdfstest, ready to run in a folder of the mount.
-fn pjdfstest_command(root: &Path, tools: &Path, mount: &Mount) -> Option<Command> {
+fn pjdfstest_command(config: &Path, tools: &Path, mount: &Mount) -> Option<Command> {
     let folder = mount.dir.join("pjdfstest");
     let second = mount.base.join("second");
-    fs::create_dir(&folder).and_then(|()| fs::create_dir(&second)).ok()?;
+    fs::create_dir_all(&folder).and_then(|()| fs::create_dir_all(&second)).ok()?;
     let mut command = Command::new(tools.join("bin/pjdfstest"));
-    command.arg("-c").arg(root.join("xtask/conformance/pjdfstest.toml"));
+    command.arg("-c").arg(config);
     // The suite's users have to reach its folder, and a second file system.
     command.arg("-p").arg(&folder).arg("-s").arg(&second).current_dir(&folder);
     Some(command)
 }
 
 fn pjdfstest(root: &Path, tools: &Path, mount: &Mount) -> bool {
-    let Some(mut command) = pjdfstest_command(root, tools, mount) else { return false };
+    let command = pjdfstest_command(&root.join(SETTINGS), tools, mount);
+    command.is_some_and(told)
+}
+
+/// Runs pjdfstest and tells what failed; whether nothing did.
+fn told(mut command: Command) -> bool {
     match command.output() {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
@@ -135,6 +148,29 @@ fn pjdfstest(root: &Path, tools: &Path, mount: &Mount) -> bool {
             false
         }
     }
+}
+
+/// The tests of pjdfstest that make the file system read-only, in a run and on a mount of their
+/// own: after others of its tests, files that it has left open are in the way, on ext4 as well.
+fn remounted(root: &Path, tools: &Path) -> bool {
+    let Some(mount) = Mount::new(root) else { return false };
+    // mount(8) would ask a helper first, of which the machine may have another than ours.
+    let programs = mount.base.join("programs");
+    let script = programs.join("mount");
+    let text = "#!/bin/sh\nPATH=${PATH#*:} exec mount -i \"$@\"\n";
+    let config = mount.base.join("remount.toml");
+    let settings = fs::read_to_string(root.join(SETTINGS)).unwrap_or_default();
+    let settings = settings.replace("allow_remount = false", "allow_remount = true");
+    let made = fs::create_dir(&programs)
+        .and_then(|()| fs::write(&script, text))
+        .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::write(&config, settings));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(programs).chain(std::env::split_paths(&path));
+    let (Ok(()), Ok(paths)) = (made, std::env::join_paths(paths)) else { return false };
+    let Some(mut command) = pjdfstest_command(&config, tools, &mount) else { return false };
+    command.arg("erofs").env("PATH", paths);
+    told(command)
 }
 
 fn finished(child: Option<Child>, seed: u64) -> bool {

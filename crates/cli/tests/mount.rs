@@ -56,6 +56,36 @@ fn a_helper_of_mount_takes_its_options() {
 }
 
 #[test]
+fn a_mount_is_made_read_only_and_writable_again() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    sandbox.fails(&["mount", "p", "dir", "-o", "remount,ro"], "no pool is mounted there");
+    sandbox.ok(&["mount", "p", "dir"]);
+    let path = dir.path.join("f");
+    let open = fs::File::create(&path).unwrap();
+    sandbox.fails(&["mount", "p", "dir", "-o", "remount,ro"], "in use");
+    drop(open);
+    // As mount(8) has it: with all that the kernel tells of the mount.
+    let told = "nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions,allow_other,remount";
+    sandbox.ok(&["mount", "p", "dir", "-o", &format!("rw,{told},ro")]);
+    let refused = fs::write(&path, b"x").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    for bad in ["uid=7", "noatime"] {
+        let options = format!("remount,rw,{bad}");
+        sandbox.fails(&["mount", "p", "dir", "-o", &options], "cannot be changed while mounted");
+    }
+    sandbox.ok(&["mount", "p", "dir", "-o", &format!("ro,{told},rw")]);
+    fs::write(&path, b"x").unwrap();
+    sandbox.ok(&["umount", "dir"]);
+    sandbox.ok(&["mount", "p", "dir", "-o", "noatime"]);
+    sandbox.ok(&["mount", "p", "dir", "-o", "noatime,remount,ro"]);
+    sandbox.ok(&["umount", "dir"]);
+}
+
+#[test]
 fn a_signal_unmounts() {
     if !can_mount() {
         return;

@@ -51,6 +51,9 @@ pub enum MountError {
     /// The system's FUSE is not for this user.
     #[error("not permitted to use /dev/fuse: {0}")]
     NotPermitted(io::Error),
+    /// Only root may do that.
+    #[error("not permitted: only root may")]
+    NotRoot,
     /// Only root mounts without `fusermount3`, which is not installed.
     #[error("not permitted to mount: only root may, and fusermount3 is not installed")]
     NoHelper,
@@ -60,6 +63,9 @@ pub enum MountError {
     /// The pool is mounted already by this process.
     #[error("this process has mounted the pool already")]
     Twice,
+    /// An option cannot be changed while the pool is mounted.
+    #[error("cannot be changed while mounted: {0}")]
+    Unchangeable(&'static str),
     /// The kernel refused.
     #[error("the kernel refused the mount: {0}")]
     Refused(io::Error),

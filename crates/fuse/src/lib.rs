@@ -50,4 +50,4 @@ pub use limpid::AccessTimes;
 pub use metrics::METRICS_XATTR;
 pub use options::MountOptions;
 pub use session::{Mount, check_mount_point, mount};
-pub use unmount::{MountState, look, metrics, unmount};
+pub use unmount::{MountState, look, metrics, remount, unmount};

@@ -1,4 +1,4 @@
-//! What is mounted at a directory, and unmounting it.
+//! What is mounted at a directory, mounting that anew, and unmounting it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use limpid::AccessTimes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::MountError;
 use crate::metrics::{DAEMON, METRICS_XATTR};
+use crate::options::MountOptions;
 
 /// The type of a mounted pool in the table of mounts.
 const FS_TYPE: &str = "fuse.limpid";
@@ -47,6 +49,8 @@ pub(crate) struct Entry {
     pub dir: PathBuf,
     pub fs_type: String,
     pub source: OsString,
+    /// Reading changes no times.
+    pub no_access_times: bool,
 }
 
 /// What is mounted at `dir` itself (not above it).
@@ -91,9 +95,10 @@ fn parse(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = String::from_utf8(fields.nth(2)?.to_vec()).ok()?;
     let dir = PathBuf::from(unescape(fields.nth(1)?));
+    let no_access_times = fields.next()?.split(|byte| *byte == b',').any(|o| o == b"noatime");
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fs_type = String::from_utf8(rest.next()?.to_vec()).ok()?;
-    Some(Entry { device, dir, fs_type, source: unescape(rest.next()?) })
+    Some(Entry { device, dir, fs_type, source: unescape(rest.next()?), no_access_times })
 }
 
 /// Spaces and the like are written as a backslash and three octal digits.
@@ -139,6 +144,37 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<(), MountError> {
         let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], timeout.as_ref());
     }
     Ok(())
+}
+
+/// Mounts the pool at `dir` anew, with other options of those that the kernel sees to: whether
+/// anything may be changed, and whether set-user-id bits, device nodes and programs work. When
+/// reading changes the time of last access can be given as it is, but not changed.
+pub fn remount(dir: &Path, options: &MountOptions) -> Result<(), MountError> {
+    let at = |source| MountError::MountPoint { dir: dir.into(), source };
+    match look(dir).map_err(at)? {
+        MountState::Pool { .. } => {}
+        MountState::Dead { .. } => return Err(MountError::Dead { dir: dir.into() }),
+        MountState::Nothing | MountState::Other => {
+            return Err(MountError::NotMounted { dir: dir.into() });
+        }
+    }
+    let keeps_no_times = find(dir).map_err(at)?.is_some_and(|entry| entry.no_access_times);
+    if options.access_times == AccessTimes::Never && !keeps_no_times {
+        return Err(MountError::Unchangeable("noatime"));
+    }
+    let flags = [
+        (options.read_only, MountFlags::RDONLY),
+        (!options.suid, MountFlags::NOSUID),
+        (!options.dev, MountFlags::NODEV),
+        (!options.exec, MountFlags::NOEXEC),
+    ];
+    let flags = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
+    match mount_remount(dir, flags, c"") {
+        Ok(()) => Ok(()),
+        Err(Errno::PERM) => Err(MountError::NotRoot),
+        Err(Errno::BUSY) => Err(MountError::Busy { dir: dir.into() }),
+        Err(error) => Err(at(error.into())),
+    }
 }
 
 /// Takes the mount at `dir` away, whatever it is.
@@ -205,6 +241,9 @@ mod tests {
         assert_eq!(entry.device, "0:43");
         assert_eq!(entry.dir, Path::new("/mnt/a b\\"));
         assert_eq!((entry.fs_type.as_str(), entry.source), (FS_TYPE, "/p\tq".into()));
+        assert!(!entry.no_access_times);
+        let line = b"36 35 0:43 / /mnt rw,noatime - fuse.limpid /q rw";
+        assert!(parse(line).unwrap().no_access_times);
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"36 35 0:43 / /mnt rw -"), None);
     }

@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 use limpid::{Error, Pool, PoolOptions};
-use limpid_fuse::{Mount as Mounted, MountError, MountOptions, check_mount_point, mount, unmount};
+use limpid_fuse::{
+    Mount as Mounted, MountError, MountOptions, check_mount_point, mount, remount, unmount,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -42,7 +44,7 @@ pub struct Mount {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Options as of mount(8): ro, noatime, strictatime, allow_other, uid=, gid=, umask=, suid,
-    /// dev, noexec, sync, fsname=, threads=, busy_poll=
+    /// dev, noexec, sync, fsname=, threads=, busy_poll=; remount with ro or rw
     #[arg(short = 'o', value_delimiter = ',', value_name = "OPTIONS")]
     options: Vec<String>,
     /// Run detached, and say so on standard output.
@@ -63,6 +65,10 @@ pub struct Mount {
 
 impl Mount {
     pub fn run(self) -> Result<()> {
+        if let Some(options) = mount_options::parse_remount(&self.options)? {
+            let options = MountOptions { read_only: options.read_only || self.ro, ..options };
+            return remount(&self.dir, &options).map_err(|error| failure(&error, &self.dir));
+        }
         let mut options = mount_options::parse(&self.options, self.sloppy)?;
         options.read_only |= self.ro;
         if self.fake {
@@ -244,6 +250,8 @@ pub fn failure(error: &MountError, dir: &Path) -> Failure {
         MountError::Busy { .. } => "end what uses it (see 'fuser -m'), or give --lazy",
         MountError::NoFuse(_) => "load the kernel's module: 'modprobe fuse'",
         MountError::NotPermitted(_) => "run as root, or get the right to read and write /dev/fuse",
+        MountError::Unchangeable(_) => "unmount it and mount it with that option",
+        MountError::NotRoot => "run as root",
         MountError::NoHelper => "run as root, or install fusermount3 (package fuse3)",
         MountError::HelperRefused(_) => "mend that, or run as root",
         _ => "see 'limpid mount --help'",

@@ -44,6 +44,37 @@ pub fn parse(words: &[String], sloppy: bool) -> Result<MountOptions> {
     Ok(options)
 }
 
+/// What mount(8) repeats of the kernel's own options when it mounts anew what is mounted.
+const OF_THE_KERNEL: [&str; 6] =
+    ["user_id", "group_id", "default_permissions", "allow_other", "max_read", "blksize"];
+
+/// The options with which what is mounted is to be mounted anew, if that is asked for: only what
+/// the kernel sees to can change.
+pub fn parse_remount(words: &[String]) -> Result<Option<MountOptions>> {
+    const CAN_CHANGE: [&str; 8] = ["ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"];
+    if !words.iter().any(|word| word == "remount") {
+        return Ok(None);
+    }
+    let mut options = MountOptions::default();
+    for word in words.iter().filter(|word| !word.is_empty() && *word != "remount") {
+        let name = word.split('=').next().unwrap_or_default();
+        match word.as_str() {
+            "rw" => options.read_only = false,
+            word if CAN_CHANGE.contains(&word) => drop(flag(&mut options, word)),
+            // Both are repeated; that it is no change is seen where the mount is known.
+            "noatime" => options.access_times = AccessTimes::Never,
+            "relatime" | "sync" | "async" => {}
+            word if OF_THE_KERNEL.contains(&name) || NOT_OURS.contains(&word) => {}
+            word if word.starts_with("x-") => {}
+            _ => {
+                let advice = "unmount it and mount it with that option";
+                return Err(Failure::usage("cannot be changed while mounted", word, advice));
+            }
+        }
+    }
+    Ok(Some(options))
+}
+
 /// Sets an option without a value; whether there is such a one.
 fn flag(options: &mut MountOptions, name: &str) -> bool {
     match name {
@@ -107,6 +138,22 @@ mod tests {
         assert_eq!(options.busy_poll, Duration::ZERO);
         assert_eq!(options.access_times, AccessTimes::Never);
         assert_eq!((options.umask, options.uid, options.gid), (Some(0o27), Some(7), None));
+    }
+
+    #[test]
+    fn mounting_anew_changes_what_the_kernel_sees_to_and_nothing_else() {
+        let parsed = |text: &str| {
+            let words: Vec<String> = text.split(',').map(str::to_owned).collect();
+            parse_remount(&words)
+        };
+        assert!(parsed("ro,uid=7").unwrap().is_none());
+        let options = parsed("rw,nosuid,relatime,user_id=0,default_permissions,remount,ro");
+        let options = options.unwrap().unwrap();
+        assert!(options.read_only && !options.suid && options.exec);
+        assert!(!parsed("ro,remount,rw").unwrap().unwrap().read_only);
+        for bad in ["remount,uid=7", "remount,strictatime", "remount,nosuch"] {
+            assert!(parsed(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
