@@ -47,8 +47,14 @@ impl Append {
     }
 
     fn serve(self) {
-        let result = self.append();
-        self.server.reply_written(Op::Write, result, self.reply);
+        let result = self.server.counted(Op::Write, self.append());
+        let Append { server, handle, reply, .. } = self;
+        // With the answer the program may close the file, and the mount may go away.
+        drop((handle, server));
+        match result {
+            Ok(len) => reply.written(len as u32),
+            Err(error) => reply.error(error),
+        }
     }
 
     fn append(&self) -> Served<usize> {

@@ -33,7 +33,7 @@ fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 impl Server {
-    pub fn handle(&self, number: u64) -> Served<Arc<Handle>> {
+    fn handle(&self, number: u64) -> Served<Arc<Handle>> {
         self.handles.get(number).ok_or(Errno::EBADF)
     }
 

@@ -29,8 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const WINDOW: u32 = 32;
 const MANY: u32 = 20;
 const FEW: u32 = 10;
-
-/// One request of so many counts for that while several threads serve.
+/// While several threads serve, one request of so many counts.
 const SAMPLE: u64 = 8;
 
 struct State {
