@@ -23,7 +23,7 @@ const SHORT: &str = "100000";
 const SEEDS: std::ops::RangeInclusive<u64> = 2..=11;
 
 /// Requests that the server has served when it is killed, one round after the other.
-const KILLS: [u64; 4] = [1000, 20_000, 50_000, 100_000];
+const KILLS: [u64; 3] = [1000, 20_000, 50_000];
 
 /// Runs both suites; whether both passed.
 pub fn run(root: &Path) -> bool {
@@ -91,7 +91,7 @@ fn survives_a_kill(root: &Path, tools: &Path, served: u64) -> bool {
         mount.fsx(tools, served, LONG.1),
     ];
     while mount.served() < served {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let killed = mount.server.kill().and_then(|()| mount.server.wait()).is_ok();
     for mut suite in suites.into_iter().flatten() {
