@@ -150,7 +150,7 @@ fn range(rng: &mut Rng) -> (u64, u64) {
 
 /// Operations: `LIMPID_OPS`, or a number that fits into CI.
 fn operations() -> u64 {
-    std::env::var("LIMPID_OPS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000)
+    std::env::var("LIMPID_OPS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000)
 }
 
 #[test]
