@@ -81,7 +81,10 @@ fn a_mount_is_made_read_only_and_writable_again() {
     fs::write(&path, b"x").unwrap();
     sandbox.ok(&["umount", "dir"]);
     sandbox.ok(&["mount", "p", "dir", "-o", "noatime"]);
-    sandbox.ok(&["mount", "p", "dir", "-o", "noatime,remount,ro"]);
+    sandbox.ok(&["mount", "p", "dir", "-o", "noatime,remount,ro,sync"]);
+    let table = fs::read_to_string("/proc/mounts").unwrap();
+    let line = table.lines().find(|line| line.contains(dir.path.to_str().unwrap())).unwrap();
+    assert!(line.contains(" ro,sync,nosuid,nodev,noatime,"), "{line}");
     sandbox.ok(&["umount", "dir"]);
 }
 

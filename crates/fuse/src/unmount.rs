@@ -147,8 +147,9 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<(), MountError> {
 }
 
 /// Mounts the pool at `dir` anew, with other options of those that the kernel sees to: whether
-/// anything may be changed, and whether set-user-id bits, device nodes and programs work. When
-/// reading changes the time of last access can be given as it is, but not changed.
+/// anything may be changed, whether set-user-id bits, device nodes and programs work, and whether
+/// changes are durable when they return. When reading changes the time of last access can be given
+/// as it is, but not changed.
 pub fn remount(dir: &Path, options: &MountOptions) -> Result<(), MountError> {
     let at = |source| MountError::MountPoint { dir: dir.into(), source };
     match look(dir).map_err(at)? {
@@ -167,6 +168,7 @@ pub fn remount(dir: &Path, options: &MountOptions) -> Result<(), MountError> {
         (!options.suid, MountFlags::NOSUID),
         (!options.dev, MountFlags::NODEV),
         (!options.exec, MountFlags::NOEXEC),
+        (options.sync, MountFlags::SYNCHRONOUS),
     ];
     let flags = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
     match mount_remount(dir, flags, c"") {

@@ -51,7 +51,8 @@ const OF_THE_KERNEL: [&str; 6] =
 /// The options with which what is mounted is to be mounted anew, if that is asked for: only what
 /// the kernel sees to can change.
 pub fn parse_remount(words: &[String]) -> Result<Option<MountOptions>> {
-    const CAN_CHANGE: [&str; 8] = ["ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec"];
+    const CAN_CHANGE: [&str; 9] =
+        ["ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async"];
     if !words.iter().any(|word| word == "remount") {
         return Ok(None);
     }
@@ -61,9 +62,9 @@ pub fn parse_remount(words: &[String]) -> Result<Option<MountOptions>> {
         match word.as_str() {
             "rw" => options.read_only = false,
             word if CAN_CHANGE.contains(&word) => drop(flag(&mut options, word)),
-            // Both are repeated; that it is no change is seen where the mount is known.
+            // mount(8) repeats what the mount has. Whether it has this is looked at later.
             "noatime" => options.access_times = AccessTimes::Never,
-            "relatime" | "sync" | "async" => {}
+            "relatime" => {}
             word if OF_THE_KERNEL.contains(&name) || NOT_OURS.contains(&word) => {}
             word if word.starts_with("x-") => {}
             _ => {
@@ -149,7 +150,8 @@ mod tests {
         assert!(parsed("ro,uid=7").unwrap().is_none());
         let options = parsed("rw,nosuid,relatime,user_id=0,default_permissions,remount,ro");
         let options = options.unwrap().unwrap();
-        assert!(options.read_only && !options.suid && options.exec);
+        assert!(options.read_only && !options.suid && options.exec && !options.sync);
+        assert!(parsed("remount,sync").unwrap().unwrap().sync);
         assert!(!parsed("ro,remount,rw").unwrap().unwrap().read_only);
         for bad in ["remount,uid=7", "remount,strictatime", "remount,nosuch"] {
             assert!(parsed(bad).is_err(), "{bad}");
