@@ -114,7 +114,7 @@ pub fn run(root: &Path, arguments: &[String]) -> bool {
 
 /// As [`run`] with a shorter suite, where this machine can; else says why not.
 pub fn in_ci(root: &Path) -> bool {
-    let options = Options { crashes: Some(2), short: true, ..Options::default() };
+    let options = Options { crashes: Some(1), short: true, ..Options::default() };
     let machine = match prepare(root, &options) {
         Ok(machine) => machine,
         Err(trouble @ Trouble::Build { .. }) => return report(Err(trouble)),

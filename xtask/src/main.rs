@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `test` | all tests: canary builds, doc tests, then the workspace |
 //! | `tidy` | checks the house rules over the repository |
-//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, guest, conformance, test |
+//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, guest, conformance, test; or one of them |
+//! | `night` | the same tests, with many more rounds |
 //! | `guest` | the tests on real fsdax and devdax, in a virtual machine |
 //! | `conformance` | pjdfstest and fsx against a mounted pool |
 //! | `bench` | `limpid bench` in release, with the arguments that follow |
@@ -14,6 +15,7 @@
 mod ci;
 mod conformance;
 mod guest;
+mod night;
 mod run;
 mod test;
 mod tidy;
@@ -21,7 +23,8 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test | tidy | ci | guest | conformance | bench [ARGUMENTS]";
+const USAGE: &str =
+    "usage: cargo xtask test | tidy | ci [STEP] | night | guest | conformance | bench [...]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -33,14 +36,21 @@ fn main() -> ExitCode {
         (Some("tidy"), true) => tidy::run(&root),
         (Some("conformance"), true) => conformance::run(&root),
         (Some("ci"), true) => ci::run(&root),
+        (Some("night"), true) => night::run(&root),
+        (Some("ci"), false) if rest.len() == 1 => match ci::one(&root, &rest[0]) {
+            Some(good) => good,
+            None => return usage(),
+        },
         (Some("guest"), _) => guest::run(&root, &rest),
         (Some("bench"), _) => bench(&root, &rest),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 /// Runs `limpid bench` as users do: a release build, arguments passed through. `bench mount`

@@ -10,6 +10,8 @@ mod common;
 mod kernel_map;
 #[path = "../../limpid/tests/common/rng.rs"]
 mod rng;
+#[path = "../../limpid/tests/common/rounds.rs"]
+mod rounds;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -19,6 +21,7 @@ use common::Sandbox;
 use common::mount::{MountPoint, can_mount};
 use kernel_map::KernelMap;
 use rng::Rng;
+use rounds::rounds;
 use rustix::fs::{Advice, FallocateFlags, copy_file_range, fadvise, fallocate};
 
 /// The file has at most so many bytes.
@@ -148,11 +151,6 @@ fn range(rng: &mut Rng) -> (u64, u64) {
     (at, 1 + rng.below(most))
 }
 
-/// Operations: `LIMPID_OPS`, or a number that fits into CI.
-fn operations() -> u64 {
-    std::env::var("LIMPID_OPS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000)
-}
-
 #[test]
 fn a_program_finds_what_a_plain_array_would_hold() {
     if !can_mount() {
@@ -163,7 +161,7 @@ fn a_program_finds_what_a_plain_array_would_hold() {
     let dir = MountPoint::new(&sandbox, "dir");
     sandbox.ok(&["mount", "p", "dir", "--size", "64MiB"]);
     let mut twin = Twin::new(&dir.path.join("file"));
-    for number in 0..operations() {
+    for number in 0..rounds(30_000, 1_000_000) {
         twin.step(&mut rng);
         if number % 64 == 0 {
             twin.check();

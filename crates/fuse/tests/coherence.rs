@@ -6,6 +6,8 @@
 //! (`common/client.rs`).
 
 mod common;
+#[path = "../../limpid/tests/common/rounds.rs"]
+mod rounds;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +16,7 @@ use common::client::Client;
 use common::race::{self, Notes};
 use limpid::{File, MapOptions};
 use limpid_fuse::MountOptions;
+use rounds::rounds;
 
 const LEN: u64 = 64 << 10;
 const PAGE: u64 = 4096;
@@ -220,11 +223,6 @@ fn a_pool_is_mounted_once() {
     mounted.finish();
 }
 
-/// Rounds of the race; `LIMPID_OPS` makes it longer.
-fn rounds() -> u64 {
-    std::env::var("LIMPID_OPS").ok().and_then(|ops| ops.parse().ok()).unwrap_or(200)
-}
-
 /// Races the library, a program's calls and a program's map on one file, of which the library's
 /// handle is `open`ed; the number of changes that somebody missed.
 fn race(mounted: &Mounted, open: impl FnOnce() -> File) -> u64 {
@@ -236,7 +234,8 @@ fn race(mounted: &Mounted, open: impl FnOnce() -> File) -> u64 {
     let notes = Notes::open(notes_path);
     let mut program = Client::new();
     let path = mounted.path("f");
-    program.tell(&format!("race {} {notes_path} {}", path.display(), rounds()));
+    let rounds = rounds(200, 5000);
+    program.tell(&format!("race {} {notes_path} {rounds}", path.display()));
     let read = |word| {
         let mut bytes = [0; 8];
         file.read_exact_at(&mut bytes, race::place(word) as u64).unwrap();
@@ -265,7 +264,7 @@ fn race(mounted: &Mounted, open: impl FnOnce() -> File) -> u64 {
         answer.join().unwrap()
     });
     for word in 0..race::WORDS {
-        let last = if word % 3 == 0 { value } else { rounds() };
+        let last = if word % 3 == 0 { value } else { rounds };
         missed += u64::from(read(word) != last);
     }
     missed + answer.parse::<u64>().unwrap()

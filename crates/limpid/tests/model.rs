@@ -7,6 +7,7 @@
 mod common;
 
 use common::rng::Rng;
+use common::rounds::rounds;
 use common::{PAGE, maps_work};
 use limpid::{File, Map, MapOptions, Pool, PoolOptions};
 
@@ -229,11 +230,6 @@ fn run(pool: &Pool, rng: &mut Rng, steps: u64) {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// Operations per test: `LIMPID_OPS`, or a number that fits into CI.
-fn steps(default: u64) -> u64 {
-    std::env::var("LIMPID_OPS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn random_operations_agree_with_an_array_in_memory() {
     if !maps_work() {
@@ -242,9 +238,9 @@ fn random_operations_agree_with_an_array_in_memory() {
     let mut rng = Rng::announced("model, memory");
     let named = common::named_pools(&PoolOptions::new(), 64 << 20);
     if named.is_empty() {
-        run(&Pool::memory(64 << 20).unwrap(), &mut rng, steps(800_000));
+        run(&Pool::memory(64 << 20).unwrap(), &mut rng, rounds(400_000, 4_000_000));
     }
-    named.iter().for_each(|pool| run(pool, &mut rng, steps(800_000)));
+    named.iter().for_each(|pool| run(pool, &mut rng, rounds(400_000, 4_000_000)));
 }
 
 #[test]
@@ -253,7 +249,7 @@ fn random_operations_agree_without_fault_around() {
         return;
     }
     let mut rng = Rng::announced("model, no fault-around");
-    run(&common::plain_pool(64 << 20), &mut rng, steps(700_000));
+    run(&common::plain_pool(64 << 20), &mut rng, rounds(300_000, 4_000_000));
 }
 
 #[test]
@@ -267,7 +263,7 @@ fn random_operations_agree_on_a_file_treated_as_persistent() {
         .assume_persistent(true)
         .create(dir.path().join("pool"), 64 << 20)
         .unwrap();
-    run(&pool, &mut rng, steps(700_000));
+    run(&pool, &mut rng, rounds(300_000, 4_000_000));
 }
 
 #[test]

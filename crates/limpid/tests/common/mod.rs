@@ -3,6 +3,7 @@
 
 pub mod races;
 pub mod rng;
+pub mod rounds;
 
 use std::path::PathBuf;
 
