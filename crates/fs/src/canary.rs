@@ -46,6 +46,8 @@ pub enum Step {
     RenameAtOnce,
     /// Writing the superblocks of a new pool last.
     SuperblockLast,
+    /// Taking the lock of the tree before two subdirectories of one directory are locked.
+    LockTree,
 }
 
 #[cfg(feature = "canary")]

@@ -113,9 +113,9 @@ pub struct Statfs {
 pub struct Fs {
     pub(crate) core: Arc<Core>,
     pub(crate) table: Table,
-    /// Held by whoever moves a name from one directory to another: keeps the tree of
-    /// directories as it is for everybody else who asks what lies above what.
-    pub(crate) renaming: Mutex<()>,
+    /// The lock of the tree: who holds it may lock two directories, and may give a directory
+    /// another parent (`family.rs`).
+    pub(crate) tree: Mutex<()>,
 }
 
 impl Core {
@@ -198,7 +198,7 @@ impl Fs {
             Arc::new(Overlay::read_only(media, found.blocks))
         };
         let core = Arc::new(Core::open(media, superblock, next, read_only)?);
-        let fs = Arc::new(Fs { core, table: Table::default(), renaming: Mutex::new(()) });
+        let fs = Arc::new(Fs { core, table: Table::default(), tree: Mutex::new(()) });
         fs.directory(Ino(ROOT))?;
         if !read_only {
             fs.core.set_state(State::Open)?;

@@ -22,6 +22,8 @@ pub struct Inode {
     generation: u32,
     /// Size in bytes, for readers without the lock; written under the lock.
     size: AtomicU64,
+    /// The parent of a directory, for readers without the lock; written under the lock.
+    parent: AtomicU64,
     /// Times that changed since the record was written last.
     pub(crate) modified: PendingTime,
     pub(crate) accessed: PendingTime,
@@ -78,6 +80,7 @@ impl Inode {
             kind: meta.kind,
             generation: meta.generation,
             size: AtomicU64::new(meta.size),
+            parent: AtomicU64::new(meta.link),
             modified: PendingTime::default(),
             accessed: PendingTime::default(),
             freed: AtomicBool::new(false),
@@ -104,6 +107,12 @@ impl Inode {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
+    }
+
+    /// The directory that holds a directory. It stays the same as long as the lock of the tree or
+    /// that directory's lock is held.
+    pub(crate) fn parent(&self) -> u64 {
+        self.parent.load(Ordering::Acquire)
     }
 
     /// All attributes.
@@ -243,6 +252,7 @@ impl Inode {
     /// Takes over a record that was committed.
     pub(crate) fn set_meta(&self, state: &mut State, meta: Meta) {
         self.size.store(meta.size, Ordering::Release);
+        self.parent.store(meta.link, Ordering::Release);
         state.meta = meta;
     }
 

@@ -12,9 +12,8 @@
 //!
 //! # Locks, outermost first
 //!
-//! 1. `Fs::renaming`, by renames between directories only;
-//! 2. inodes of directories: parents before children; a rename's two directories ancestor first,
-//!    else by number (`rename.rs`);
+//! 1. the lock of the tree, by who locks two directories of which neither is the other's child;
+//! 2. inodes of directories: parents before children; all cases are in `family.rs`;
 //! 3. inodes of other kinds, by number. An inode's lock protects its record, its block map and,
 //!    for a directory, its names;
 //! 4. the objects in memory (`table.rs`), for a moment;
@@ -67,6 +66,7 @@ mod shift;
 mod xattr;
 
 mod dir;
+mod family;
 mod format;
 mod free;
 mod fs;

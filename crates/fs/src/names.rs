@@ -45,7 +45,7 @@ impl Fs {
 
     /// The directory that holds a directory; the root is its own parent.
     pub fn parent(&self, dir: Ino) -> Result<Ino> {
-        Ok(Ino(self.directory(dir)?.read().meta.link))
+        Ok(Ino(self.directory(dir)?.parent()))
     }
 
     /// Calls `each` for the names of a directory, from `cookie` on (0 for all), until it returns

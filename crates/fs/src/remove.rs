@@ -6,6 +6,7 @@ use crate::attributes::{FileKind, Ino, Timespec};
 use crate::canary::{Step, left_out};
 use crate::dir;
 use crate::error::{FsError, Result, What, corrupt};
+use crate::family;
 use crate::free::{free_light, is_light};
 use crate::fs::{Fs, ROOT};
 use crate::inode::{Inode, State};
@@ -49,7 +50,7 @@ impl Fs {
             _ => {}
         }
         let child = self.child(&parent, &found)?;
-        let mut child_state = child.write();
+        let mut child_state = family::lock_child(&parent, &child)?;
         if left_out(Step::FreeWithUnlink) && child.kind() == FileKind::File {
             child_state.map = Some(crate::map::load(&self.core, &child_state.meta)?);
             child.cut_all(&mut child_state, 0, crate::layout::MAX_PAGES)?;

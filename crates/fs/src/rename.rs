@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
-
 use crate::attributes::{FileKind, Ino, Timespec};
 use crate::canary::{Step, left_out};
 use crate::dir::{self, Found};
-use crate::error::{FsError, Result, What, corrupt};
-use crate::fs::{Fs, ROOT};
+use crate::error::{FsError, Result};
+use crate::family::Parents;
+use crate::fs::Fs;
 use crate::inode::{Inode, State};
 use crate::names::MAX_LINKS;
 use crate::record::Meta;
@@ -23,59 +22,6 @@ bitflags::bitflags! {
         const NOREPLACE = 1;
         /// Swap the two names, which must both exist.
         const EXCHANGE = 2;
-    }
-}
-
-/// Directories above one another that a hostile medium could make endless.
-const MAX_DEPTH: usize = 1 << 20;
-
-/// The two directories of a rename, which may be one: their locks and working copies.
-struct Parents<'a> {
-    inodes: [&'a Inode; 2],
-    locks: [Option<RwLockWriteGuard<'a, State>>; 2],
-    metas: [Meta; 2],
-    /// Index of the second: 0 if both are the same.
-    second: usize,
-}
-
-impl<'a> Parents<'a> {
-    /// Locks both: an ancestor before what lies below it, else in the order of their numbers.
-    fn lock(first: &'a Inode, second: &'a Inode, second_above: bool) -> Result<Parents<'a>> {
-        let same = first.ino() == second.ino();
-        let locks = if same {
-            [Some(first.write()), None]
-        } else if second_above {
-            let lock = second.write();
-            [Some(first.write()), Some(lock)]
-        } else {
-            let lock = first.write();
-            [Some(lock), Some(second.write())]
-        };
-        let meta = |index: usize| locks[index].as_ref().map(|lock| lock.meta);
-        let first_meta = first.merged(&meta(0).expect("the first is locked"));
-        let second_meta = meta(1).map_or(first_meta, |meta| second.merged(&meta));
-        if first_meta.nlink == 0 || second_meta.nlink == 0 {
-            return Err(FsError::NotFound);
-        }
-        let metas = [first_meta, second_meta];
-        Ok(Parents { inodes: [first, second], locks, metas, second: usize::from(!same) })
-    }
-
-    fn put(&mut self, tx: &mut Tx<'_>) {
-        let now = Timespec::now();
-        for meta in &mut self.metas[..=self.second] {
-            meta.mtime = now;
-            meta.ctime = now;
-            tx.put_inode(meta);
-        }
-    }
-
-    fn committed(&mut self) {
-        for ((inode, lock), meta) in self.inodes.iter().zip(&mut self.locks).zip(&self.metas) {
-            if let Some(lock) = lock {
-                inode.set_meta(lock, *meta);
-            }
-        }
     }
 }
 
@@ -109,61 +55,55 @@ impl Fs {
             return Err(FsError::Invalid);
         }
         let inodes = [self.directory(from_dir)?, self.directory(to_dir)?];
-        let cross = from_dir != to_dir;
-        // While this is held, no directory changes its parent but by this call.
-        let _renaming = cross.then(|| self.renaming.lock());
-        let above = if cross {
-            [self.ancestors(from_dir)?, self.ancestors(to_dir)?]
-        } else {
-            Default::default()
+        let inodes = [&*inodes[0], &*inodes[1]];
+        let mut parents = Parents::lock(self, inodes, false)?;
+        let mut names = self.two_names(&parents, inodes, from, to)?;
+        let both = |(source, target): &(Moving, core::result::Result<Moving, u64>)| {
+            source.is_dir() && target.as_ref().is_ok_and(Moving::is_dir)
         };
-        let first_above = above[1].contains(&from_dir.0);
-        let second_above = !first_above && (above[0].contains(&to_dir.0) || to_dir < from_dir);
-        let mut parents = Parents::lock(&inodes[0], &inodes[1], second_above)?;
-        let source = self.moving(&inodes[0], dir::get(&self.core, &parents.metas[0], from)?)?;
-        let target = dir::find(&self.core, &parents.metas[1], to)?;
-        if source.is_dir() && above[1].contains(&source.found.ino) {
+        if both(&names) && !parents.may_lock_two_directories() {
+            // The lock of the tree comes before those of directories: once more, with it.
+            drop(parents);
+            parents = Parents::lock(self, inodes, true)?;
+            names = self.two_names(&parents, inodes, from, to)?;
+        }
+        let (source, target) = names;
+        if source.is_dir() && parents.is_above(source.found.ino, 1) {
             return Err(FsError::Invalid);
         }
-        let key = match target {
-            Err(_) if flags.contains(RenameFlags::EXCHANGE) => return Err(FsError::NotFound),
-            Err(key) => key,
-            Ok(_) if flags.contains(RenameFlags::NOREPLACE) => return Err(FsError::Exists),
-            Ok(found) => {
-                let exchange = flags.contains(RenameFlags::EXCHANGE);
-                if above[0].contains(&found.ino) {
-                    return Err(if exchange { FsError::Invalid } else { FsError::NotEmpty });
-                }
-                let target = self.moving(&inodes[1], found)?;
-                // Two names of one inode: there is nothing to do.
-                if target.found.ino == source.found.ino {
-                    return Ok(());
-                }
-                return match exchange {
-                    true => self.exchange(&mut parents, (&source, from), (&target, to)),
-                    false => self.replace(&mut parents, &source, &target, to),
-                };
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        match target {
+            Err(_) if exchange => Err(FsError::NotFound),
+            Err(key) => self.move_name(&mut parents, &source, key, to),
+            Ok(_) if flags.contains(RenameFlags::NOREPLACE) => Err(FsError::Exists),
+            Ok(target) if parents.is_above(target.found.ino, 0) => {
+                Err(if exchange { FsError::Invalid } else { FsError::NotEmpty })
             }
+            // Two names of one inode: there is nothing to do.
+            Ok(target) if target.found.ino == source.found.ino => Ok(()),
+            Ok(target) if exchange => self.exchange(&mut parents, (&source, from), (&target, to)),
+            Ok(target) => self.replace(&mut parents, &source, &target, to),
+        }
+    }
+
+    /// What the two names of a rename stand for; the second may be free, then it has a key.
+    fn two_names(
+        &self,
+        parents: &Parents<'_>,
+        dirs: [&Inode; 2],
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<(Moving, core::result::Result<Moving, u64>)> {
+        let source = self.moving(dirs[0], dir::get(&self.core, &parents.metas[0], from)?)?;
+        let target = match dir::find(&self.core, &parents.metas[1], to)? {
+            Ok(found) => Ok(self.moving(dirs[1], found)?),
+            Err(key) => Err(key),
         };
-        self.move_name(&mut parents, &source, key, to)
+        Ok((source, target))
     }
 
     fn moving(&self, dir: &Inode, found: Found) -> Result<Moving> {
         Ok(Moving { inode: self.child(dir, &found)?, found })
-    }
-
-    /// A directory and all directories above it. Wants the lock `renaming`.
-    fn ancestors(&self, dir: Ino) -> Result<Vec<u64>> {
-        let mut all = vec![dir.0];
-        let mut at = dir;
-        while at.0 != ROOT {
-            at = self.parent(at)?;
-            if all.len() > MAX_DEPTH {
-                return corrupt(What::Inode, dir.0, "a directory above itself");
-            }
-            all.push(at.0);
-        }
-        Ok(all)
     }
 
     /// Renames to a name that is free.
@@ -174,7 +114,7 @@ impl Fs {
         key: u64,
         to: &[u8],
     ) -> Result<()> {
-        let mut lock = source.inode.write();
+        let mut lock = parents.lock_child(&source.inode)?;
         let mut tx = Tx::new(&self.core);
         let second = parents.second;
         dir::remove(&mut tx, &mut parents.metas[0], source.found.key)?;
@@ -205,7 +145,7 @@ impl Fs {
             (false, true) => return Err(FsError::IsDirectory),
             _ => {}
         }
-        let (mut lock, mut target_lock) = lock_two(&source.inode, &target.inode);
+        let (mut lock, mut target_lock) = parents.lock_children(&source.inode, &target.inode)?;
         let mut loss = Loss::new(self, &target.inode, &mut target_lock)?;
         let mut tx = Tx::new(&self.core);
         let second = parents.second;
@@ -230,7 +170,7 @@ impl Fs {
         (source, from): (&Moving, &[u8]),
         (target, to): (&Moving, &[u8]),
     ) -> Result<()> {
-        let (mut lock, mut target_lock) = lock_two(&source.inode, &target.inode);
+        let (mut lock, mut target_lock) = parents.lock_children(&source.inode, &target.inode)?;
         let mut tx = Tx::new(&self.core);
         let second = parents.second;
         let Found { key, .. } = source.found;
@@ -271,19 +211,5 @@ impl Fs {
         }
         tx.put_inode(&meta);
         Ok(meta)
-    }
-}
-
-/// Locks two inodes in the order of their numbers.
-fn lock_two<'a>(
-    first: &'a Inode,
-    second: &'a Inode,
-) -> (RwLockWriteGuard<'a, State>, RwLockWriteGuard<'a, State>) {
-    if first.ino() < second.ino() {
-        let lock = first.write();
-        (lock, second.write())
-    } else {
-        let lock = second.write();
-        (first.write(), lock)
     }
 }

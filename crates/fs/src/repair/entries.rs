@@ -145,7 +145,7 @@ impl Repair<'_> {
     /// The directory lost+found in the root, made if need be; another name if that is taken.
     fn lost_found(&self) -> Result<u64> {
         let fs =
-            Fs { core: self.core.clone(), table: Default::default(), renaming: Default::default() };
+            Fs { core: self.core.clone(), table: Default::default(), tree: Default::default() };
         for number in 0u32.. {
             let name = match number {
                 0 => "lost+found".to_owned(),
