@@ -139,6 +139,8 @@ pub struct Attributes {
     pub btime: Timespec,
     /// Changes each time the inode number is used again.
     pub generation: u32,
+    /// It has extended attributes.
+    pub has_xattrs: bool,
 }
 
 /// Attributes to change; `None` leaves one as it is.

@@ -139,6 +139,7 @@ impl Inode {
             ctime: meta.ctime,
             btime: meta.btime,
             generation: meta.generation,
+            has_xattrs: !meta.xattrs.is_empty(),
         }
     }
 

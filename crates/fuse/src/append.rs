@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 
 use crate::handles::Handle;
 use crate::metrics::Op;
+use crate::privileges::Changer;
 use crate::server::{Served, Server, errno};
 
 /// An append that is to be done and answered.
@@ -26,7 +27,7 @@ pub(crate) struct Append {
     pub handle: Arc<Handle>,
     pub data: Box<[u8]>,
     pub flags: i32,
-    pub unprivileged: Option<u32>,
+    pub changer: Changer,
     pub reply: ReplyWrite,
 }
 
@@ -59,8 +60,9 @@ impl Append {
 
     fn append(&self) -> Served<usize> {
         let file = self.handle.appended.as_ref().expect("looked at before it is submitted");
+        self.server.about_to_change(&self.handle, self.changer)?;
         let (_, written) = file.append(&self.data).map_err(errno)?;
-        self.server.wrote(&self.handle, written, self.flags, self.unprivileged)
+        self.server.wrote(&self.handle, written, self.flags)
     }
 }
 

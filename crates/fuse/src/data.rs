@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use fuser::Errno;
-use limpid::SetAttributes;
 use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::handles::Handle;
-use crate::names::{opening, without_privileges};
+use crate::names::opening;
+use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
 /// Bytes copied by one request of copy_file_range at most; the caller goes on with the rest.
@@ -64,37 +64,34 @@ impl Server {
         });
     }
 
-    /// Writes, for a program or from the kernel's cache; `unprivileged` is the caller if it has
-    /// not the right to keep the privileges that running the file gives.
+    /// Writes, for a program, or from the kernel's cache without a `changer`.
     pub fn write(
         &self,
         number: u64,
         offset: u64,
         data: &[u8],
         flags: i32,
-        from_cache: bool,
-        unprivileged: Option<u32>,
+        changer: Option<Changer>,
     ) -> Served<usize> {
         let handle = self.handle(number)?;
-        if from_cache {
+        let Some(changer) = changer else {
             self.metrics.written(data.len());
             return write_from_cache(&handle.file, offset, data);
-        }
+        };
+        self.about_to_change(&handle, changer)?;
         self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
         let written = handle.file.write_at(data, offset).map_err(errno)?;
-        self.wrote(&handle, written, flags, unprivileged)
+        self.wrote(&handle, written, flags)
+    }
+
+    /// What a change of an open file's bytes begins with.
+    pub fn about_to_change(&self, handle: &Handle, changer: Changer) -> Served<()> {
+        self.take_privileges(&handle.file.metadata().map_err(errno)?, changer)
     }
 
     /// What follows a write of a program.
-    pub fn wrote(
-        &self,
-        handle: &Handle,
-        written: usize,
-        flags: i32,
-        unprivileged: Option<u32>,
-    ) -> Served<usize> {
+    pub fn wrote(&self, handle: &Handle, written: usize, flags: i32) -> Served<usize> {
         self.metrics.written(written);
-        self.take_privileges(handle.ino, unprivileged)?;
         let flags = OFlags::from_bits_retain(flags as u32);
         if self.options.sync || flags.contains(OFlags::SYNC) {
             handle.file.sync_all().map_err(errno)?;
@@ -102,21 +99,6 @@ impl Server {
             handle.file.sync_data().map_err(errno)?;
         }
         Ok(written)
-    }
-
-    /// A file whose bytes change loses what running it would give: capabilities always, the
-    /// set-user-id and set-group-id bits if the caller is not root.
-    fn take_privileges(&self, ino: u64, caller: Option<u32>) -> Served<()> {
-        self.remove_capabilities(ino)?;
-        if caller.is_none_or(|caller| caller == 0) {
-            return Ok(());
-        }
-        let metadata = self.inodes.metadata(ino).map_err(errno)?;
-        if let Some(mode) = without_privileges(&metadata) {
-            let set = SetAttributes { mode: Some(mode), ..SetAttributes::default() };
-            self.inodes.set_attributes(ino, &set).map_err(errno)?;
-        }
-        Ok(())
     }
 
     /// Makes a file durable.
@@ -127,8 +109,16 @@ impl Server {
     }
 
     /// fallocate(2) with the modes the kernel passes on.
-    pub fn allocate(&self, number: u64, offset: u64, len: u64, mode: i32) -> Served<()> {
-        let file = &self.handle(number)?.file;
+    pub fn allocate(
+        &self,
+        changer: Changer,
+        number: u64,
+        (offset, len): (u64, u64),
+        mode: i32,
+    ) -> Served<()> {
+        let handle = self.handle(number)?;
+        self.about_to_change(&handle, changer)?;
+        let file = &handle.file;
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         let keep_size = mode.contains(FallocateFlags::KEEP_SIZE);
         let what = mode.difference(FallocateFlags::KEEP_SIZE);
@@ -165,8 +155,15 @@ impl Server {
     }
 
     /// Copies bytes from one open file to another; the number of bytes copied.
-    pub fn copy(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Served<usize> {
+    pub fn copy(
+        &self,
+        changer: Changer,
+        from: (u64, u64),
+        to: (u64, u64),
+        len: u64,
+    ) -> Served<usize> {
         let (source, target) = (self.handle(from.0)?, self.handle(to.0)?);
+        self.about_to_change(&target, changer)?;
         let len = len.min(MAX_COPY);
         let mut copied = 0;
         while copied < len {
@@ -184,9 +181,6 @@ impl Server {
                 Err(error) if copied == 0 => return Err(errno(error)),
                 Err(_) => break,
             }
-        }
-        if copied > 0 {
-            self.take_privileges(target.ino, None)?;
         }
         Ok(copied as usize)
     }

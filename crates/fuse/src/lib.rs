@@ -35,6 +35,7 @@ mod listeners;
 
 mod append;
 mod coherence;
+mod privileges;
 
 mod data;
 mod names;

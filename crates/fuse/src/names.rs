@@ -9,11 +9,8 @@ use rustix::fs::FileType;
 
 use crate::attr::{file_attr, file_type};
 use crate::handles::Handle;
+use crate::privileges::{Change, Changer, SET_GID};
 use crate::server::{Served, Server, errno, generation};
-
-pub(crate) const SET_UID: u32 = 0o4000;
-pub(crate) const SET_GID: u32 = 0o2000;
-const GROUP_EXEC: u32 = 0o010;
 
 /// Cookies of the two names that are not in the tree; the tree's begin at 256.
 const DOT: u64 = 1;
@@ -112,26 +109,30 @@ impl Server {
         self.keep_gone(self.inodes.rename(from, to, flags))
     }
 
-    /// Changes attributes and the size. Who changes the owner, or without being root the size,
-    /// takes the privileges that running the file would give.
+    /// Changes attributes and the size. The kernel asks to set nothing where that takes the
+    /// privileges that running the file would give.
     pub fn set_attributes(
         &self,
-        caller: u32,
+        changer: Changer,
         ino: u64,
-        mut set: SetAttributes,
+        set: SetAttributes,
         size: Option<u64>,
     ) -> Served<Metadata> {
+        let is_nothing = set == SetAttributes::default() && size.is_none();
+        let changer = if is_nothing {
+            Some(changer.with(Change::Nothing))
+        } else if set.uid.is_some() || set.gid.is_some() {
+            Some(changer.with(Change::Owner))
+        } else {
+            size.map(|_| changer)
+        };
+        if let Some(changer) = changer {
+            let metadata = self.inodes.metadata(ino).map_err(errno)?;
+            self.take_privileges(&metadata, changer)?;
+        }
         if let Some(size) = size {
             let file = self.inodes.open(ino, Opening::WRITE).map_err(errno)?;
             file.set_len(size).map_err(errno)?;
-        }
-        let owner = set.uid.is_some() || set.gid.is_some();
-        if set.mode.is_none() && (owner || (size.is_some() && caller != 0)) {
-            let metadata = self.inodes.metadata(ino).map_err(errno)?;
-            set.mode = without_privileges(&metadata);
-        }
-        if owner || size.is_some() {
-            self.remove_capabilities(ino)?;
         }
         if set != SetAttributes::default() {
             self.inodes.set_attributes(ino, &set).map_err(errno)?;
@@ -217,17 +218,4 @@ pub(crate) fn opening(flags: i32) -> Opening {
         OFlags::RDWR => Opening::BOTH,
         _ => Opening::READ,
     }
-}
-
-/// The mode without set-user-id, and without set-group-id where it stands for the group of a
-/// program; `None` if the file has neither.
-pub(crate) fn without_privileges(metadata: &Metadata) -> Option<u32> {
-    if metadata.kind == FileKind::Directory {
-        return None;
-    }
-    let mut mode = metadata.mode & !SET_UID;
-    if mode & GROUP_EXEC != 0 {
-        mode &= !SET_GID;
-    }
-    (mode != metadata.mode).then_some(mode)
 }

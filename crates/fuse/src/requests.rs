@@ -21,6 +21,7 @@ use crate::attr::file_attr;
 use crate::listeners::Turn;
 use crate::metrics::Op;
 use crate::names::Listing;
+use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Server, errno, generation};
 
 /// A read or write of so many bytes takes longer than to wake a thread.
@@ -122,7 +123,7 @@ impl Filesystem for Serve {
             atime: atime.map(crate::attr::timespec),
             mtime: mtime.map(crate::attr::timespec),
         };
-        let result = server.set_attributes(req.uid(), ino.0, set, size);
+        let result = server.set_attributes(Changer::of_bytes(req), ino.0, set, size);
         server.reply_attr(Op::Change, result, reply);
     }
 
@@ -288,13 +289,15 @@ impl Filesystem for Serve {
         }
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let unprivileged = kill.then(|| req.uid());
-        if !from_cache && let Some(handle) = server.appending(fh.0, flags.0) {
+        let changer = (!from_cache).then(|| Changer::writer(req, kill));
+        if let Some(changer) = changer
+            && let Some(handle) = server.appending(fh.0, flags.0)
+        {
             let server = self.0.clone();
             let data = data.into();
-            return Append { server, handle, data, flags: flags.0, unprivileged, reply }.submit();
+            return Append { server, handle, data, flags: flags.0, changer, reply }.submit();
         }
-        let written = server.write(fh.0, offset, data, flags.0, from_cache, unprivileged);
+        let written = server.write(fh.0, offset, data, flags.0, changer);
         server.reply_written(Op::Write, written, reply);
     }
 
@@ -419,7 +422,7 @@ impl Filesystem for Serve {
 
     fn fallocate(
         &self,
-        _: &Request,
+        req: &Request,
         _: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -429,7 +432,9 @@ impl Filesystem for Serve {
     ) {
         let (server, turn) = self.begin();
         turn.takes_long();
-        server.reply_empty(Op::Allocate, server.allocate(fh.0, offset, length, mode), reply);
+        let changer = Changer::of_bytes(req);
+        let done = server.allocate(changer, fh.0, (offset, length), mode);
+        server.reply_empty(Op::Allocate, done, reply);
     }
 
     fn lseek(
@@ -450,7 +455,7 @@ impl Filesystem for Serve {
 
     fn copy_file_range(
         &self,
-        _: &Request,
+        req: &Request,
         _: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -463,7 +468,8 @@ impl Filesystem for Serve {
     ) {
         let (server, turn) = self.begin();
         turn.takes_long();
-        let copied = server.copy((fh_in.0, offset_in), (fh_out.0, offset_out), len);
+        let (from, to) = ((fh_in.0, offset_in), (fh_out.0, offset_out));
+        let copied = server.copy(Changer::of_bytes(req), from, to, len);
         server.reply_written(Op::Copy, copied, reply);
     }
 }

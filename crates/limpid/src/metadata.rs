@@ -36,6 +36,8 @@ pub struct Metadata {
     pub btime: Timespec,
     /// Changes each time the inode number is used again.
     pub generation: u32,
+    /// It has extended attributes.
+    pub has_xattrs: bool,
 }
 
 impl From<Attributes> for Metadata {
@@ -55,6 +57,7 @@ impl From<Attributes> for Metadata {
             ctime: from.ctime,
             btime: from.btime,
             generation: from.generation,
+            has_xattrs: from.has_xattrs,
         }
     }
 }
