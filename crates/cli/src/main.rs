@@ -51,15 +51,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// The names under which mount(8) finds a helper.
-const MOUNT_HELPERS: [&str; 2] = ["mount.limpid", "mount.fuse.limpid"];
+/// The names under which mount(8) and umount(8) find a helper, and the command that each is.
+const HELPERS: [(&str, &str); 4] = [
+    ("mount.limpid", "mount"),
+    ("mount.fuse.limpid", "mount"),
+    ("umount.limpid", "umount"),
+    ("umount.fuse.limpid", "umount"),
+];
 
-/// The command line. Under the name of a mount helper, the command is `mount`.
+/// The command line. Under the name of a helper, the command is what it helps with.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|program| Path::new(program).file_name());
-    if name.is_some_and(|name| MOUNT_HELPERS.into_iter().any(|helper| name == OsStr::new(helper))) {
-        arguments.insert(1, "mount".into());
+    let helper = HELPERS.into_iter().find(|(helper, _)| name == Some(OsStr::new(helper)));
+    if let Some((_, command)) = helper {
+        arguments.insert(1, command.into());
     }
     arguments
 }

@@ -43,6 +43,7 @@ mod requests;
 mod server;
 mod xattr;
 
+mod attach;
 mod session;
 mod unmount;
 
@@ -50,5 +51,5 @@ pub use error::MountError;
 pub use limpid::AccessTimes;
 pub use metrics::METRICS_XATTR;
 pub use options::MountOptions;
-pub use session::{Mount, check_mount_point, mount};
+pub use session::{Detach, Mount, check_mount_point, mount};
 pub use unmount::{MountState, look, metrics, remount, unmount};

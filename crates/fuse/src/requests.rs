@@ -64,6 +64,9 @@ impl Filesystem for Serve {
     }
 
     fn destroy(&mut self) {
+        if self.0.options.exclusive {
+            self.0.pool.leave();
+        }
         self.0.handles.clear();
         self.0.known.clear();
     }

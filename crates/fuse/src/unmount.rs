@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use limpid::AccessTimes;
@@ -14,12 +14,13 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::attach;
 use crate::error::MountError;
 use crate::metrics::{DAEMON, METRICS_XATTR};
 use crate::options::MountOptions;
 
 /// The type of a mounted pool in the table of mounts.
-const FS_TYPE: &str = "fuse.limpid";
+pub(crate) const FS_TYPE: &str = "fuse.limpid";
 /// How long an unmount waits for the process behind the mount to let go of its pool.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,6 +46,8 @@ pub enum MountState {
 /// One line of the table of mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
+    /// Number of the mount.
+    pub id: u64,
     pub device: String,
     pub dir: PathBuf,
     pub fs_type: String,
@@ -75,6 +78,15 @@ pub(crate) fn find(dir: &Path) -> io::Result<Option<Entry>> {
     Ok(lines.rfind(|entry| entry.dir == dir))
 }
 
+/// The number of the device of the mount that a file was opened on, without asking the mount.
+pub(crate) fn number_of(file: &OwnedFd) -> Option<String> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
+    let table = std::fs::read("/proc/self/mountinfo").ok()?;
+    let mut lines = table.split(|byte| *byte == b'\n').filter_map(parse);
+    lines.find(|entry: &Entry| entry.id == id).map(|entry| entry.device)
+}
+
 /// The directory's path without symbolic links. The last name is not looked at if that fails, as
 /// it does where a mount is dead.
 pub(crate) fn resolve(dir: &Path) -> io::Result<PathBuf> {
@@ -93,12 +105,13 @@ pub(crate) fn resolve(dir: &Path) -> io::Result<PathBuf> {
 /// Parses a line of /proc/self/mountinfo (see proc_pid_mountinfo(5)).
 fn parse(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = String::from_utf8(fields.nth(2)?.to_vec()).ok()?;
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
     let dir = PathBuf::from(unescape(fields.nth(1)?));
     let no_access_times = fields.next()?.split(|byte| *byte == b',').any(|o| o == b"noatime");
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fs_type = String::from_utf8(rest.next()?.to_vec()).ok()?;
-    Some(Entry { device, dir, fs_type, source: unescape(rest.next()?), no_access_times })
+    Some(Entry { id, device, dir, fs_type, source: unescape(rest.next()?), no_access_times })
 }
 
 /// Spaces and the like are written as a backslash and three octal digits.
@@ -194,8 +207,8 @@ pub(crate) fn detach(dir: &Path, lazy: bool) -> Result<(), MountError> {
 }
 
 /// Those who are not root unmount what is theirs through the helper of FUSE.
-fn by_helper(dir: &Path, lazy: bool) -> Result<(), MountError> {
-    let mut command = Command::new("fusermount3");
+pub(crate) fn by_helper(dir: &Path, lazy: bool) -> Result<(), MountError> {
+    let mut command = attach::helper();
     command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(dir);
     let output = command.output().map_err(|_| MountError::NoHelper)?;
     if output.status.success() {
@@ -240,7 +253,7 @@ mod tests {
     fn a_line_of_the_table_is_parsed() {
         let line = b"36 35 0:43 / /mnt/a\\040b\\134 rw,relatime shared:1 - fuse.limpid /p\\011q rw";
         let entry = parse(line).unwrap();
-        assert_eq!(entry.device, "0:43");
+        assert_eq!((entry.id, entry.device.as_str()), (36, "0:43"));
         assert_eq!(entry.dir, Path::new("/mnt/a b\\"));
         assert_eq!((entry.fs_type.as_str(), entry.source), (FS_TYPE, "/p\tq".into()));
         assert!(!entry.no_access_times);

@@ -318,6 +318,17 @@ impl Pool {
         Ok(())
     }
 
+    /// Tells others that the pool is open for the mount of this device (`major:minor`) alone: who
+    /// opens it when that mount is gone waits until it is closed, instead of being refused.
+    pub fn hold_for_mount(&self, device: &str) {
+        self.inner.medium.hold_for_mount(device);
+    }
+
+    /// Tells others that the pool will be closed as soon as can be: who opens it waits for that.
+    pub fn leave(&self) {
+        self.inner.medium.leave();
+    }
+
     /// Checks the file system's structures and returns what is wrong, a line each.
     pub fn check(&self) -> Result<Vec<String>> {
         let problems = self.inner.fs.check();

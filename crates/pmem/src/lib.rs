@@ -26,6 +26,8 @@ mod sigbus;
 #[cfg(feature = "std")]
 mod devdax;
 #[cfg(feature = "std")]
+mod holder;
+#[cfg(feature = "std")]
 mod lock;
 #[cfg(feature = "std")]
 mod mapping;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::mm::{Advice, MapFlags, MsyncFlags, madvise, msync};
 
 use crate::arch;
-use crate::lock;
 use crate::mapping::Mapping;
 use crate::media::{Durability, Media, MediaError, Persist};
 use crate::region::{Mode, Region};
+use crate::{holder, lock};
 
 /// What a medium is, as the kernel told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +146,17 @@ impl Medium {
     /// it are unchecked and unguarded.
     pub fn as_ptr(&self) -> *mut u8 {
         self.region.base()
+    }
+
+    /// Tells others that the medium is held for the mount of this device (`major:minor`) alone:
+    /// who opens it when that mount is gone waits until it is let go of, instead of being refused.
+    pub fn hold_for_mount(&self, device: &str) {
+        holder::hold_for_mount(self.fd.as_fd(), device);
+    }
+
+    /// Tells others that the medium will be let go of as soon as can be: who opens it waits.
+    pub fn leave(&self) {
+        holder::leave(self.fd.as_fd());
     }
 
     /// One line that tells what this medium is and what it gives.

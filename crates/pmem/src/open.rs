@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, madvise};
 
+use crate::holder;
 use crate::lock::{self, LockError};
 use crate::mapping::{self, HUGE_PAGE, Mapping};
 use crate::medium::{Kind, Medium, Parts};
@@ -41,8 +43,8 @@ pub struct OpenOptions {
 /// Why a medium could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another pool object, here or in another process, has the medium open. The process id is
-    /// missing if it let go just then.
+    /// Another pool object, here or in another process, has the medium open and is not about to
+    /// let go (an opening waits for that). The process id is missing if it let go just then.
     #[error("{} is in use{}", path.display(), by(*pid))]
     InUse {
         /// The medium.
@@ -183,13 +185,29 @@ impl Attempt<'_> {
         }
     }
 
+    /// Takes the lock, and waits for who has it if that is going (see `holder.rs`).
     fn lock(&self, fd: &OwnedFd) -> Result<(), OpenError> {
-        lock::lock(fd.as_fd(), !self.options.read_only).map_err(|error| match error {
-            LockError::Held(pid) => OpenError::InUse { path: self.path.to_owned(), pid },
-            LockError::System(source) => {
-                OpenError::System { path: self.path.to_owned(), doing: "lock", source }
+        let begin = Instant::now();
+        loop {
+            match lock::lock(fd.as_fd(), !self.options.read_only) {
+                Ok(()) => return Ok(()),
+                Err(LockError::Held(pid))
+                    if begin.elapsed() < holder::patience(fd.as_fd(), pid) =>
+                {
+                    // Nobody tells when the lock is free; the longer it takes, the less it matters.
+                    let longest = Duration::from_millis(20);
+                    let pause = begin.elapsed().clamp(Duration::from_micros(100), longest);
+                    std::thread::sleep(pause);
+                }
+                Err(LockError::Held(pid)) => {
+                    return Err(OpenError::InUse { path: self.path.to_owned(), pid });
+                }
+                Err(LockError::System(source)) => {
+                    let path = self.path.to_owned();
+                    return Err(OpenError::System { path, doing: "lock", source });
+                }
             }
-        })
+        }
     }
 
     /// ftruncate: empties a regular file and gives it its size, and makes both, and the file's

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use limpid::{Error, Pool, PoolOptions};
 use limpid_fuse::{
-    Mount as Mounted, MountError, MountOptions, check_mount_point, mount, remount, unmount,
+    Detach, Mount as Mounted, MountError, MountOptions, check_mount_point, mount, remount,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -97,7 +97,7 @@ impl Mount {
             }
             failure(&error, &self.dir)
         })?;
-        unmount_on(signals, mounted.dir().to_owned())?;
+        unmount_on(signals, mounted.detacher())?;
         let dir = mounted.dir().display().to_string();
         self.say(&format!("{} is mounted at {dir}", self.pool.display()));
         if self.detached {
@@ -212,11 +212,12 @@ fn serve_until_unmounted(mounted: Mounted) -> Result<()> {
 
 /// The first signal unmounts: at once if nobody uses the mount, else for everybody who comes. The
 /// second ends the process; the pool is as after a crash then, which loses nothing that returned.
-fn unmount_on(mut signals: Signals, dir: PathBuf) -> Result<()> {
+fn unmount_on(mut signals: Signals, mounted: Detach) -> Result<()> {
     let watch = move || {
         let mut signals = signals.forever();
-        if signals.next().is_some() && unmount(&dir, false).is_err() {
-            let _ = unmount(&dir, true);
+        if signals.next().is_some() {
+            // Should it fail, the second signal is what remains.
+            let _ = mounted.detach();
         }
         if signals.next().is_some() {
             std::process::exit(1);

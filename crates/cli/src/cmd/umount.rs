@@ -13,8 +13,17 @@ pub struct Umount {
     /// The directory at which it is mounted
     dir: PathBuf,
     /// Unmount for everybody who comes; who has files open keeps them
-    #[arg(short = 'z', long)]
+    #[arg(short = 'z', visible_short_alias = 'l', long)]
     lazy: bool,
+    /// Taken from umount(8), which passes them to its helpers.
+    #[arg(short = 'n', hide = true)]
+    no_table: bool,
+    #[arg(short = 'v', hide = true)]
+    verbose: bool,
+    #[arg(short = 'f', hide = true)]
+    force: bool,
+    #[arg(short = 't', hide = true)]
+    fs_type: Option<String>,
 }
 
 impl Umount {
