@@ -27,7 +27,7 @@ mod workload;
 pub use canaries::{
     CANARIES, Canary, Caught, MediumBug, Plant, crash_canary_table, with_crash_table,
 };
-pub use catalog::workloads;
+pub use catalog::{workloads, workloads_in_ci};
 pub use choose::Bound;
 pub use replay::{Broken, ReplayError, Replayed, replay};
 pub use runs::{Row, Summary, search_all};
