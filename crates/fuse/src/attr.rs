@@ -8,7 +8,7 @@ use limpid::{FileKind, Metadata, Timespec};
 use crate::options::MountOptions;
 
 /// Size of the blocks `st_blocks` counts, in units of which a pool's block has eight.
-const SECTORS_PER_BLOCK: u64 = 8;
+pub(crate) const SECTORS_PER_BLOCK: u64 = 8;
 /// What `st_blksize` says: the block of a pool in bytes.
 const BLOCK_SIZE: u32 = 4096;
 

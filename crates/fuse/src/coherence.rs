@@ -25,13 +25,20 @@ impl Server {
     }
 
     /// Drops the kernel's pages of `bytes`; those with stores of programs are written first.
-    fn drop_pages(&self, ino: u64, bytes: &Range<u64>) {
+    pub(crate) fn drop_pages(&self, ino: u64, bytes: &Range<u64>) {
         let Some(notifier) = self.notifier_for(ino) else { return };
         let offset = i64::try_from(bytes.start).unwrap_or(i64::MAX);
         // A length of 0 means all that follows.
         let len = bytes.end.saturating_sub(bytes.start);
         let len = i64::try_from(len).unwrap_or(0);
         let _ = notifier.inval_inode(INodeNo(ino), offset, len);
+    }
+
+    /// The kernel asks for the attributes again. It drops no page, so it waits for no request.
+    pub(crate) fn forget_attributes(&self, ino: u64) {
+        if let Some(notifier) = self.notifier_for(ino) {
+            let _ = notifier.inval_inode(INodeNo(ino), ATTRIBUTES_ONLY, 0);
+        }
     }
 }
 
@@ -41,6 +48,10 @@ impl OutsideCache for Server {
         if self.handles.writers(ino) > 0 {
             self.drop_pages(ino, &bytes);
         }
+    }
+
+    fn write_back_holes(&self, ino: u64, bytes: Range<u64>) {
+        self.fetch_holes(ino, bytes);
     }
 
     fn keep_out(&self, ino: u64, bytes: Range<u64>) -> u64 {
@@ -53,9 +64,7 @@ impl OutsideCache for Server {
     }
 
     fn attributes_changed(&self, ino: u64) {
-        if let Some(notifier) = self.notifier_for(ino) {
-            let _ = notifier.inval_inode(INodeNo(ino), ATTRIBUTES_ONLY, 0);
-        }
+        self.forget_attributes(ino);
     }
 
     fn name_changed(&self, dir: u64, name: &[u8]) {

@@ -8,14 +8,12 @@ use rustix::fs::{FallocateFlags, OFlags};
 
 use crate::handles::Handle;
 use crate::names::opening;
+use crate::pages::pages_of;
 use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
 /// Bytes copied by one request of copy_file_range at most; the caller goes on with the rest.
 const MAX_COPY: u64 = 16 << 20;
-
-const SEEK_DATA: i32 = 3;
-const SEEK_HOLE: i32 = 4;
 
 thread_local! {
     /// Where the bytes of a read lie between the pool and the kernel.
@@ -33,7 +31,8 @@ fn with_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 impl Server {
-    fn handle(&self, number: u64) -> Served<Arc<Handle>> {
+    /// The open file of a number.
+    pub fn handle(&self, number: u64) -> Served<Arc<Handle>> {
         self.handles.get(number).ok_or(Errno::EBADF)
     }
 
@@ -42,10 +41,15 @@ impl Server {
         let mut opening = opening(flags);
         // The kernel fills pages that are written in part by reading them first, and checks
         // itself what the program may do.
-        let writes = opening.write;
+        let (writes, maps) = (opening.write, opening.read && opening.write);
         opening.read = true;
         let file = self.inodes.open(ino, opening).map_err(errno)?;
-        Ok(self.handles.add(Handle { file, ino, appended: self.appended(ino, flags)?, writes }))
+        let appended = self.appended(ino, flags)?;
+        let number = self.handles.add(Handle { file, ino, appended, writes, maps });
+        if maps {
+            self.mappable(ino);
+        }
+        Ok(number)
     }
 
     /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
@@ -54,7 +58,11 @@ impl Server {
             Ok(handle) => handle,
             Err(error) => return reply(Err(error)),
         };
-        self.gates.pass(handle.ino, offset..offset.saturating_add(size.into()));
+        let bytes = offset..offset.saturating_add(size.into());
+        self.gates.pass(handle.ino, bytes.clone());
+        if let Err(error) = self.note_holes(handle.ino, &handle.file, bytes) {
+            return reply(Err(error));
+        }
         with_buffer(size as usize, |buffer| match handle.file.read_at(buffer, offset) {
             Ok(len) => {
                 self.metrics.read(len);
@@ -76,17 +84,27 @@ impl Server {
         let handle = self.handle(number)?;
         let Some(changer) = changer else {
             self.metrics.written(data.len());
-            return write_from_cache(&handle.file, offset, data);
+            let written = write_from_cache(&handle.file, offset, data)?;
+            self.filled(handle.ino, offset, written);
+            return Ok(written);
         };
         self.about_to_change(&handle, changer)?;
         self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
         let written = handle.file.write_at(data, offset).map_err(errno)?;
+        self.filled(handle.ino, offset, written);
         self.wrote(&handle, written, flags)
     }
 
     /// What a change of an open file's bytes begins with.
     pub fn about_to_change(&self, handle: &Handle, changer: Changer) -> Served<()> {
         self.take_privileges(&handle.file.metadata().map_err(errno)?, changer)
+    }
+
+    /// Pages that were written are no holes any more.
+    fn filled(&self, ino: u64, offset: u64, len: usize) {
+        if len > 0 && self.pages.any(ino) {
+            self.pages.filled(ino, pages_of(&(offset..offset + len as u64)));
+        }
     }
 
     /// What follows a write of a program.
@@ -139,19 +157,6 @@ impl Server {
             return Err(Errno::EOPNOTSUPP);
         };
         done.map_err(errno)
-    }
-
-    /// lseek(2) for data and holes.
-    pub fn seek(&self, number: u64, offset: i64, whence: i32) -> Served<i64> {
-        let file = &self.handle(number)?.file;
-        let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-        let found = match whence {
-            SEEK_DATA => file.seek_data(offset),
-            SEEK_HOLE => file.seek_hole(offset),
-            _ => return Err(Errno::EINVAL),
-        };
-        let found = found.map_err(errno)?.ok_or(Errno::ENXIO)?;
-        i64::try_from(found).map_err(|_| Errno::EOVERFLOW)
     }
 
     /// Copies bytes from one open file to another; the number of bytes copied.

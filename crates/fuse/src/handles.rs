@@ -18,14 +18,23 @@ pub(crate) struct Handle {
     pub appended: Option<File>,
     /// It may be written, so the kernel may hold bytes of it that the pool does not have yet.
     pub writes: bool,
+    /// It may be read and written, so programs may store into it through maps.
+    pub maps: bool,
+}
+
+/// How often an inode is open for writing, and for reading and writing.
+#[derive(Clone, Copy, Default)]
+struct Writers {
+    all: u32,
+    mappers: u32,
 }
 
 /// The open files of a mount. The locks are leaves, held for a moment.
 pub(crate) struct Handles {
     shards: [RwLock<FxHashMap<u64, Arc<Handle>>>; SHARDS],
     next: AtomicU64,
-    /// How often an inode is open for writing.
-    writers: Mutex<FxHashMap<u64, u32>>,
+    /// How often an inode is open to be changed.
+    writers: Mutex<FxHashMap<u64, Writers>>,
 }
 
 impl Handles {
@@ -41,7 +50,10 @@ impl Handles {
     pub fn add(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if handle.writes {
-            *self.writers.lock().entry(handle.ino).or_default() += 1;
+            let mut writers = self.writers.lock();
+            let writers = writers.entry(handle.ino).or_default();
+            writers.all += 1;
+            writers.mappers += u32::from(handle.maps);
         }
         self.shard(number).write().insert(number, Arc::new(handle));
         number
@@ -58,8 +70,9 @@ impl Handles {
         if handle.writes {
             let mut writers = self.writers.lock();
             if let Some(count) = writers.get_mut(&handle.ino) {
-                *count -= 1;
-                if *count == 0 {
+                count.all -= 1;
+                count.mappers -= u32::from(handle.maps);
+                if count.all == 0 {
                     writers.remove(&handle.ino);
                 }
             }
@@ -69,7 +82,12 @@ impl Handles {
 
     /// How often an inode is open for writing.
     pub fn writers(&self, ino: u64) -> u32 {
-        self.writers.lock().get(&ino).copied().unwrap_or(0)
+        self.writers.lock().get(&ino).map_or(0, |writers| writers.all)
+    }
+
+    /// How often an inode is open so that programs may store into it through maps.
+    pub fn mappers(&self, ino: u64) -> u32 {
+        self.writers.lock().get(&ino).map_or(0, |writers| writers.mappers)
     }
 
     /// Number of open files.

@@ -37,12 +37,14 @@ impl Known {
         *count = count.saturating_add(1);
     }
 
-    /// The kernel forgets that it was told `times` times.
-    pub fn forget(&self, ino: u64, times: u64) {
+    /// The kernel forgets that it was told `times` times. If it does not know the inode then,
+    /// `gone` is called before it can be told again; it may take locks that are leaves.
+    pub fn forget(&self, ino: u64, times: u64, gone: impl FnOnce()) {
         let mut shard = self.shard(ino).lock();
         let Some(count) = shard.lookups.get_mut(&ino) else { return };
         *count = u64::from(*count).saturating_sub(times) as u32;
         if *count == 0 {
+            gone();
             shard.lookups.remove(&ino);
             let held = shard.held.remove(&ino);
             drop(shard);

@@ -11,7 +11,9 @@
 //! 2. No notification is sent to the kernel while a lock is held that serving a request wants:
 //!    the kernel waits with it for requests under way.
 //! 3. An inode the kernel knows is not freed before the kernel forgets it (`known.rs`).
-//! 4. To wake a thread costs more than most requests, so while they follow closely on each other
+//! 4. A store through a map is in the kernel's page alone until it is written back. Who asks where
+//!    a file has holes has the pages over them written first (`pages.rs`, `holes.rs`).
+//! 5. To wake a thread costs more than most requests, so while they follow closely on each other
 //!    one thread serves them and polls for the next (`listeners.rs`).
 //!
 //! ```no_run
@@ -28,16 +30,19 @@ mod error;
 mod metrics;
 mod options;
 
+mod aside;
 mod gates;
 mod handles;
 mod known;
 mod listeners;
+mod pages;
 
 mod append;
 mod coherence;
 mod privileges;
 
 mod data;
+mod holes;
 mod names;
 mod requests;
 mod server;

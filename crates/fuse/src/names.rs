@@ -7,7 +7,7 @@ use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus, Request};
 use limpid::{FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes};
 use rustix::fs::FileType;
 
-use crate::attr::{file_attr, file_type};
+use crate::attr::file_type;
 use crate::handles::Handle;
 use crate::privileges::{Change, Changer, SET_GID};
 use crate::server::{Served, Server, errno, generation};
@@ -51,7 +51,8 @@ impl Server {
         let file = self.inodes.create(dir, name, new, opening).map_err(errno)?;
         let metadata = file.metadata().map_err(errno)?;
         let appended = self.appended(metadata.ino, flags)?;
-        let handle = Handle { file, ino: metadata.ino, appended, writes: opening.write };
+        let (writes, maps) = (opening.write, opening.read && opening.write);
+        let handle = Handle { file, ino: metadata.ino, appended, writes, maps };
         Ok((metadata, self.handles.add(handle)))
     }
 
@@ -192,16 +193,16 @@ impl Server {
                     Err(error) if error.errno() == Errno::ENOENT.code() => return Ok(false),
                     Err(error) => return Err(errno(error)),
                 };
-                let attr = file_attr(&metadata, &self.options);
+                let (attr, ttl) = self.told(&metadata);
                 let generation = generation(&metadata);
                 // The kernel learns of all but the two names of the directories themselves.
                 let learns = name != b"." && name != b"..";
                 if learns {
                     self.known.add(ino);
                 }
-                let full = reply.add(INodeNo(ino), cookie, name_os, &self.ttl, &attr, generation);
+                let full = reply.add(INodeNo(ino), cookie, name_os, &ttl, &attr, generation);
                 if full && learns {
-                    self.known.forget(ino, 1);
+                    self.known.forget(ino, 1, || self.pages.forget(ino));
                 }
                 Ok(full)
             }

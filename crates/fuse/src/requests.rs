@@ -17,7 +17,6 @@ use fuser::{
 };
 
 use crate::append::Append;
-use crate::attr::file_attr;
 use crate::listeners::Turn;
 use crate::metrics::Op;
 use crate::names::Listing;
@@ -91,7 +90,7 @@ impl Filesystem for Serve {
         // Many come as one request. Its end is not told, so the first counts as that.
         let first = LAST.replace(Some(req.unique())) != Some(req.unique());
         let _turn = first.then(|| self.begin());
-        self.0.known.forget(ino.0, nlookup);
+        self.0.known.forget(ino.0, nlookup, || self.0.pages.forget(ino.0));
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -245,9 +244,9 @@ impl Filesystem for Serve {
         match server.counted(Op::Create, made) {
             Ok((metadata, handle)) => {
                 server.known.add(metadata.ino);
-                let attr = file_attr(&metadata, &server.options);
+                let (attr, ttl) = server.told(&metadata);
                 let (number, flags) = (FileHandle(handle), server.open_flags(flags));
-                reply.created(&server.ttl, &attr, generation(&metadata), number, flags);
+                reply.created(&ttl, &attr, generation(&metadata), number, flags);
             }
             Err(error) => reply.error(error),
         }
@@ -449,11 +448,8 @@ impl Filesystem for Serve {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let (server, _turn) = self.begin();
-        match server.counted(Op::Attributes, server.seek(fh.0, offset, whence)) {
-            Ok(found) => reply.offset(found),
-            Err(error) => reply.error(error),
-        }
+        let (_, _turn) = self.begin();
+        self.0.serve_seek(fh.0, offset, whence, reply);
     }
 
     fn copy_file_range(

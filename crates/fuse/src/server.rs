@@ -10,13 +10,14 @@ use fuser::{Errno, Generation, Notifier, ReplyAttr, ReplyEmpty, ReplyEntry, Repl
 use limpid::{Inodes, Metadata, Pool};
 
 use crate::append::{self, Append};
-use crate::attr::file_attr;
+use crate::aside::Aside;
 use crate::gates::Gates;
 use crate::handles::Handles;
 use crate::known::Known;
 use crate::listeners::Listeners;
 use crate::metrics::{Metrics, Op};
 use crate::options::MountOptions;
+use crate::pages::Pages;
 
 /// Largest read and write request in bytes.
 pub(crate) const MAX_TRANSFER: u32 = 1 << 20;
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     pub handles: Handles,
     pub known: Known,
     pub gates: Gates,
+    pub pages: Pages,
+    pub aside: Aside,
     /// The way to the kernel, from when there is one.
     pub notifier: OnceLock<Notifier>,
     pub metrics: Metrics,
@@ -61,6 +64,8 @@ impl Server {
             handles: Handles::new(),
             known: Known::default(),
             gates: Gates::default(),
+            pages: Pages::default(),
+            aside: Aside::default(),
             notifier: OnceLock::new(),
             metrics: Metrics::default(),
         })
@@ -76,8 +81,8 @@ impl Server {
         match self.counted(op, result) {
             Ok(metadata) => {
                 self.known.add(metadata.ino);
-                let attr = file_attr(&metadata, &self.options);
-                reply.entry(&self.ttl, &attr, generation(&metadata));
+                let (attr, ttl) = self.told(&metadata);
+                reply.entry_with_ttls(&ttl, &self.ttl, &attr, generation(&metadata));
             }
             Err(error) => reply.error(error),
         }
@@ -85,7 +90,10 @@ impl Server {
 
     pub fn reply_attr(&self, op: Op, result: Served<Metadata>, reply: ReplyAttr) {
         match self.counted(op, result) {
-            Ok(metadata) => reply.attr(&self.ttl, &file_attr(&metadata, &self.options)),
+            Ok(metadata) => {
+                let (attr, ttl) = self.told(&metadata);
+                reply.attr(&ttl, &attr);
+            }
             Err(error) => reply.error(error),
         }
     }

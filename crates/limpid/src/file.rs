@@ -213,12 +213,14 @@ impl File {
 
     /// First byte at or after `offset` that is not in a hole; `None` if only holes follow.
     pub fn seek_data(&self, offset: u64) -> Result<Option<u64>> {
+        self.fetch_holes(offset);
         Ok(self.node.inode().seek_data(offset)?)
     }
 
     /// First byte at or after `offset` that is in a hole, or the end of the file; `None` if
     /// `offset` lies past the end.
     pub fn seek_hole(&self, offset: u64) -> Result<Option<u64>> {
+        self.fetch_holes(offset);
         Ok(self.node.inode().seek_hole(offset)?)
     }
 
@@ -242,6 +244,7 @@ impl File {
 
     /// Attributes.
     pub fn metadata(&self) -> Result<Metadata> {
+        self.fetch_holes(0);
         Ok(Metadata::from(self.node.inode().attributes()))
     }
 

@@ -144,6 +144,7 @@ impl Pool {
     fn attributes(&self, path: &Path, follow: bool) -> Result<Metadata> {
         let (ino, _) = self.find(path, follow)?;
         let node = self.inner.nodes.open(ino).map_err(Error::at(path))?;
+        self.inner.fetch_holes(node.inode().ino().0, 0..u64::MAX);
         Ok(Metadata::from(node.inode().attributes()))
     }
 

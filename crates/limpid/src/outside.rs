@@ -19,6 +19,10 @@ pub trait OutsideCache: Send + Sync {
     /// Before bytes are read: what the cache has newer goes into the pool.
     fn write_back(&self, ino: u64, bytes: Range<u64>);
 
+    /// Before it is asked where a file has holes: what the cache has stored in those in `bytes`
+    /// goes into the pool.
+    fn write_back_holes(&self, ino: u64, bytes: Range<u64>);
+
     /// Before bytes change: what the cache has newer goes into the pool, what it has is dropped,
     /// and nothing comes in again until [`readmit`](OutsideCache::readmit) with what is returned.
     fn keep_out(&self, ino: u64, bytes: Range<u64>) -> u64;
@@ -81,6 +85,13 @@ impl Inner {
         }
     }
 
+    /// Before it is asked where a file has holes, or how much it takes.
+    pub fn fetch_holes(&self, ino: u64, bytes: Range<u64>) {
+        if let Some(cache) = self.outside.get() {
+            cache.write_back_holes(ino, bytes);
+        }
+    }
+
     /// Attributes changed.
     pub fn tell_attributes(&self, ino: u64) {
         if let Some(cache) = self.outside.get() {
@@ -140,6 +151,14 @@ impl File {
             drop(self.changing(0..u64::MAX));
         } else {
             self.fetch_newer(0..u64::MAX);
+        }
+    }
+
+    /// What the cache outside has stored in holes from byte `from` on goes into the pool.
+    #[inline]
+    pub(crate) fn fetch_holes(&self, from: u64) {
+        if let Some(cache) = self.outside() {
+            cache.write_back_holes(self.ino(), from..u64::MAX);
         }
     }
 

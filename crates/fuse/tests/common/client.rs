@@ -10,6 +10,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use rustix::fs::{FallocateFlags, SeekFrom};
+
 use super::kernel_map::KernelMap;
 
 /// Set for the program.
@@ -109,6 +111,31 @@ impl Program {
         self.map.as_ref().expect("mapped before")
     }
 
+    /// lseek(2): where it leads, or `none`.
+    fn seek(&self, to: SeekFrom) -> String {
+        match rustix::fs::seek(self.file(), to) {
+            Ok(at) => at.to_string(),
+            Err(rustix::io::Errno::NXIO) => "none".to_owned(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Copies all bytes to a new file by copy_file_range(2); how many.
+    fn copy_range(&self, path: &str) -> u64 {
+        let to = File::create(path).unwrap();
+        let len = self.file().metadata().unwrap().len();
+        let (mut from, mut at) = (0, 0);
+        while from < len {
+            let left = (len - from) as usize;
+            let copied =
+                rustix::fs::copy_file_range(self.file(), Some(&mut from), &to, Some(&mut at), left);
+            if copied.unwrap() == 0 {
+                break;
+            }
+        }
+        at
+    }
+
     fn obey(&mut self, words: &[&str]) -> String {
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         let word = |bytes: [u8; 8]| u64::from_ne_bytes(bytes).to_string();
@@ -128,6 +155,14 @@ impl Program {
             }
             "write" => self.file().write_all_at(&number(2).to_ne_bytes(), number(1)).unwrap(),
             "len" => return self.file().metadata().unwrap().len().to_string(),
+            "blocks" => return self.file().metadata().unwrap().blocks().to_string(),
+            "seek_data" => return self.seek(SeekFrom::Data(number(1))),
+            "seek_hole" => return self.seek(SeekFrom::Hole(number(1))),
+            "copy_range" => return self.copy_range(words[1]).to_string(),
+            "punch" => {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                rustix::fs::fallocate(self.file(), flags, number(1), number(2)).unwrap();
+            }
             "nlink" => return self.file().metadata().unwrap().nlink().to_string(),
             "sync" => self.file().sync_all().unwrap(),
             "exists" => return Path::new(words[1]).exists().to_string(),
