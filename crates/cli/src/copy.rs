@@ -9,9 +9,11 @@ mod host;
 mod place;
 mod pool;
 mod progress;
+mod target;
 mod transfer;
 mod tree;
 
 pub use copier::Copier;
 pub use place::Place;
+pub use target::{Way, is_done_already};
 pub use transfer::Transfer;

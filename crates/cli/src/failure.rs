@@ -81,7 +81,7 @@ impl Failure {
             other => other.to_string(),
         };
         match error {
-            Error::Path { source: FsError::InvalidName, .. } => {
+            Error::Path { source: FsError::InvalidName | FsError::Busy, .. } => {
                 let advice = "the root, '.' and '..' cannot be made, moved or removed";
                 Failure::new(text, place, advice)
             }
@@ -186,6 +186,7 @@ fn of_file_system(error: &FsError, text: String, place: impl fmt::Display) -> Fa
         FsError::Truncated { .. } => "restore the missing end of the pool from a copy",
         FsError::TooSmall { .. } => "give a larger --size",
         FsError::Corrupt { .. } => "copy out what can be read; restore the rest from a copy",
+        FsError::NotPermitted => "use -s, or copy it",
         FsError::Stopped { .. } => "run the command again; the pool recovers when it is opened",
         _ => return by_errno(error.errno(), text, place),
     };

@@ -74,6 +74,12 @@ pub enum FsError {
     /// The directory still has entries.
     #[error("the directory is not empty")]
     NotEmpty,
+    /// The root, "." or ".." cannot lose or change its name.
+    #[error("the root, '.' and '..' keep their names")]
+    Busy,
+    /// A directory has one name only.
+    #[error("a directory has one name only")]
+    NotPermitted,
     /// The inode has as many links as can be counted.
     #[error("too many links")]
     TooManyLinks,
@@ -135,9 +141,11 @@ pub enum FsError {
 impl FsError {
     /// The Linux errno this error stands for.
     pub fn errno(&self) -> i32 {
+        const EPERM: i32 = 1;
         const ENOENT: i32 = 2;
         const EIO: i32 = 5;
         const EFAULT: i32 = 14;
+        const EBUSY: i32 = 16;
         const EEXIST: i32 = 17;
         const ENOTDIR: i32 = 20;
         const EISDIR: i32 = 21;
@@ -163,6 +171,8 @@ impl FsError {
             FsError::NotDirectory => ENOTDIR,
             FsError::IsDirectory => EISDIR,
             FsError::NotEmpty => ENOTEMPTY,
+            FsError::Busy => EBUSY,
+            FsError::NotPermitted => EPERM,
             FsError::TooManyLinks => EMLINK,
             FsError::ReadOnly => EROFS,
             FsError::UnsupportedVersion(_) | FsError::UnsupportedFeature { .. } => EOPNOTSUPP,

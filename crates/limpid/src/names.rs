@@ -99,35 +99,25 @@ pub enum NodeKind {
 }
 
 impl Pool {
-    pub(crate) fn place(&self, path: &Path, follow: bool) -> Result<Place> {
-        let last = if follow { Last::Follow } else { Last::Stay };
+    fn place(&self, path: &Path, last: Last) -> Result<Place> {
         walk(&self.inner.fs, path, last).map_err(|error| Error::walk(path, error))
     }
 
     /// The inode a path leads to.
     pub(crate) fn find(&self, path: &Path, follow: bool) -> Result<(Ino, FileKind)> {
-        self.place(path, follow)?.found.ok_or_else(|| Error::at(path)(FsError::NotFound))
-    }
-
-    /// Where the last name of a path is; a path without one (the root) cannot be used.
-    fn named(&self, path: &Path) -> Result<Place> {
-        let place = self.place(path, false)?;
-        if place.name.is_empty() {
-            return Err(Error::at(path)(FsError::InvalidName));
-        }
-        Ok(place)
+        let last = if follow { Last::Follow } else { Last::Stay };
+        self.place(path, last)?.existing().map_err(Error::at(path))
     }
 
     fn create_node(&self, path: &Path, kind: Kind<'_>, mode: u32) -> Result<()> {
-        let place = self.place(path, false)?;
-        if place.found.is_some() {
-            return Err(Error::at(path)(FsError::Exists));
-        }
+        let at = Error::at(path);
+        let place = self.place(path, Last::New)?;
+        let name = place.new_name(kind == Kind::Directory).map_err(&at)?;
         let (uid, gid) = process_ids();
         let new = NewNode { kind, mode, uid, gid };
-        let inode = self.inner.fs.create(place.dir, &place.name, new).map_err(Error::at(path))?;
+        let inode = self.inner.fs.create(place.dir, name, new).map_err(&at)?;
         drop(self.inner.nodes.adopt(inode));
-        self.inner.tell_name(place.dir.0, &place.name, &[]);
+        self.inner.tell_name(place.dir.0, name, &[]);
         Ok(())
     }
 
@@ -185,14 +175,28 @@ impl Pool {
         let path = path.as_ref();
         match self.find(path, true) {
             Ok((_, FileKind::Directory)) => return Ok(()),
-            Ok(_) => return Err(Error::at(path)(FsError::NotDirectory)),
+            Ok(_) => return Err(Error::at(path)(FsError::Exists)),
             Err(_) => {}
         }
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            self.create_dir_all(parent, mode)?;
+        let (above, name) = split(path);
+        if !above.as_os_str().is_empty() {
+            self.create_dir_all(above, mode).map_err(|error| match error {
+                Error::Path { path, source: FsError::Exists } => {
+                    Error::Path { path, source: FsError::NotDirectory }
+                }
+                other => other,
+            })?;
+        }
+        if name == b"." {
+            return Ok(());
         }
         match self.create_dir(path, mode) {
-            Err(Error::Path { source: FsError::Exists, .. }) => Ok(()),
+            // Somebody else made it, or it is a link that leads nowhere.
+            Err(Error::Path { source: FsError::Exists, .. })
+                if self.find(path, true).is_ok_and(|(_, kind)| kind == FileKind::Directory) =>
+            {
+                Ok(())
+            }
             other => other,
         }
     }
@@ -200,12 +204,13 @@ impl Pool {
     /// Removes a name that is not a directory. The file lives on while it is open.
     pub fn remove_file(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let place = self.named(path)?;
+        let place = self.place(path, Last::Name)?;
+        let name = place.file_name().map_err(Error::at(path))?;
         if self.inner.outside.get().is_some() {
-            let gone = self.inodes().unlink(place.dir.0, &place.name);
-            self.tell_gone(&place, path, gone)
+            let gone = self.inodes().unlink(place.dir.0, name);
+            self.tell_gone(&place, name, path, gone)
         } else {
-            self.inner.fs.unlink(place.dir, &place.name).map_err(Error::at(path))?;
+            self.inner.fs.unlink(place.dir, name).map_err(Error::at(path))?;
             Ok(())
         }
     }
@@ -213,18 +218,25 @@ impl Pool {
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let place = self.named(path)?;
+        let place = self.place(path, Last::Name)?;
+        let name = place.directory_name().map_err(Error::at(path))?;
         if self.inner.outside.get().is_some() {
-            let gone = self.inodes().rmdir(place.dir.0, &place.name);
-            self.tell_gone(&place, path, gone)
+            let gone = self.inodes().rmdir(place.dir.0, name);
+            self.tell_gone(&place, name, path, gone)
         } else {
-            self.inner.fs.rmdir(place.dir, &place.name).map_err(Error::at(path))?;
+            self.inner.fs.rmdir(place.dir, name).map_err(Error::at(path))?;
             Ok(())
         }
     }
 
     /// A name is gone, perhaps an inode's last: a cache outside is told, and may hold the inode.
-    fn tell_gone(&self, place: &Place, path: &Path, gone: Result<Option<Held>>) -> Result<()> {
+    fn tell_gone(
+        &self,
+        place: &Place,
+        name: &[u8],
+        path: &Path,
+        gone: Result<Option<Held>>,
+    ) -> Result<()> {
         let held = gone.map_err(|error| match error {
             Error::Fs(source) => Error::at(path)(source),
             other => other,
@@ -235,13 +247,19 @@ impl Pool {
             cache.last_name_gone(held);
         }
         let inode = place.found.map(|(ino, _)| ino.0);
-        self.inner.tell_name(place.dir.0, &place.name, inode.as_slice());
+        self.inner.tell_name(place.dir.0, name, inode.as_slice());
         Ok(())
     }
 
-    /// Removes a directory and all that is in it; symbolic links are not followed.
+    /// Removes a directory and all that is in it; symbolic links are not followed, not even with a
+    /// slash behind them. What cannot be removed itself keeps what is in it.
     pub fn remove_dir_all(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        let place = self.place(path, Last::Name)?;
+        place.directory_name().and_then(|_| place.existing()).map_err(Error::at(path))?;
+        if place.found.is_some_and(|(_, kind)| kind != FileKind::Directory) {
+            return Err(Error::at(path)(FsError::NotDirectory));
+        }
         loop {
             let mut empty = true;
             for entry in self.read_dir(path)? {
@@ -272,29 +290,32 @@ impl Pool {
         to: impl AsRef<Path>,
         flags: RenameFlags,
     ) -> Result<()> {
-        let source = self.named(from.as_ref())?;
-        let target = self.named(to.as_ref())?;
-        let from = from.as_ref();
+        let (from, to) = (from.as_ref(), to.as_ref());
+        let source = self.place(from, Last::Name)?;
+        let target = self.place(to, Last::Name)?;
+        let (name, new_name) = source.renamed(&target, flags).map_err(Error::at(from))?;
         if self.inner.outside.get().is_some() {
-            let (old, new) = ((source.dir.0, &*source.name), (target.dir.0, &*target.name));
-            let gone = self.inodes().rename(old, new, flags);
-            self.tell_gone(&target, from, gone)?;
+            let gone = self.inodes().rename((source.dir.0, name), (target.dir.0, new_name), flags);
+            self.tell_gone(&target, new_name, from, gone)?;
             let moved = source.found.map(|(ino, _)| ino.0);
-            self.inner.tell_name(source.dir.0, &source.name, moved.as_slice());
+            self.inner.tell_name(source.dir.0, name, moved.as_slice());
             return Ok(());
         }
         let fs = &self.inner.fs;
-        fs.rename(source.dir, &source.name, target.dir, &target.name, flags)
-            .map_err(Error::at(from))
+        fs.rename(source.dir, name, target.dir, new_name, flags).map_err(Error::at(from))
     }
 
     /// Gives a file another name.
     pub fn hard_link(&self, original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
-        let (ino, _) = self.find(original.as_ref(), false)?;
-        let place = self.named(link.as_ref())?;
-        let fs = &self.inner.fs;
-        fs.link(ino, place.dir, &place.name).map_err(Error::at(link.as_ref()))?;
-        self.inner.tell_name(place.dir.0, &place.name, &[ino.0]);
+        let (original, link) = (original.as_ref(), link.as_ref());
+        let (ino, kind) = self.find(original, false)?;
+        let place = self.place(link, Last::Name)?;
+        let name = place.new_name(false).map_err(Error::at(link))?;
+        if kind == FileKind::Directory {
+            return Err(Error::at(original)(FsError::NotPermitted));
+        }
+        self.inner.fs.link(ino, place.dir, name).map_err(Error::at(link))?;
+        self.inner.tell_name(place.dir.0, name, &[ino.0]);
         Ok(())
     }
 
@@ -335,6 +356,14 @@ impl Pool {
     pub fn write(&self, path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         File::create(self, path)?.write_all_at(bytes, 0)
     }
+}
+
+/// The path of the directory above, empty if none is named, and the last name.
+fn split(path: &Path) -> (&Path, &[u8]) {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    let start = bytes[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    (Path::new(OsStr::from_bytes(&bytes[..start])), &bytes[start..end])
 }
 
 /// A name as bytes.

@@ -8,7 +8,7 @@ use limpid_fs::{FileKind, FsError, Kind, NewNode};
 use crate::error::{Error, Result};
 use crate::file::{File, Mode};
 use crate::node::Node;
-use crate::path::{Last, walk};
+use crate::path::{Last, Tail, walk};
 use crate::pool::Pool;
 
 /// How a file is opened, as `std::fs::OpenOptions`.
@@ -129,39 +129,49 @@ impl OpenOptions {
         let (fs, nodes) = (&pool.inner.fs, &pool.inner.nodes);
         let at = Error::at(path);
         loop {
-            let last = match (self.create_new, self.follow) {
-                (true, _) => Last::Create,
-                (false, true) => Last::Follow,
-                (false, false) => Last::Stay,
+            let last = match (self.create_new, self.create, self.follow) {
+                (true, _, _) => Last::New,
+                (false, true, follow) => Last::File { follow },
+                (false, false, true) => Last::Follow,
+                (false, false, false) => Last::Stay,
             };
             let place = walk(fs, path, last).map_err(|error| Error::walk(path, error))?;
-            match place.found {
-                Some(_) if self.create_new => return Err(at(FsError::Exists)),
-                Some((_, FileKind::Symlink)) => {
+            match (place.found, &place.tail) {
+                (_, Tail::Name(_)) if self.create_new && place.slash => {
+                    return Err(at(FsError::IsDirectory));
+                }
+                (Some(_), _) if self.create_new => return Err(at(FsError::Exists)),
+                (Some((_, FileKind::Symlink)), _) => {
                     return Err(Error::Loop { path: path.to_owned() });
                 }
-                Some((ino, _)) if place.name.is_empty() => return nodes.open(ino).map_err(at),
+                (Some((_, kind)), _) if place.slash && kind != FileKind::Directory => {
+                    return Err(at(FsError::NotDirectory));
+                }
+                (Some((_, FileKind::Directory)), _) if self.access.write => {
+                    return Err(at(FsError::IsDirectory));
+                }
                 // Looked up and opened in one step: in between, the number could have become
                 // another file's.
-                Some(_) => match fs.open_child(place.dir, &place.name) {
+                (Some(_), Tail::Name(name)) => match fs.open_child(place.dir, name) {
                     Ok(inode) => return Ok(nodes.adopt(inode)),
                     Err(FsError::NotFound) => {}
                     Err(error) => return Err(at(error)),
                 },
-                None if self.create || self.create_new => {
+                (Some((ino, _)), _) => return nodes.open(ino).map_err(at),
+                (None, Tail::Name(name)) if self.create || self.create_new => {
                     let (uid, gid) = self.owner.unwrap_or_else(process_ids);
                     let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };
-                    match fs.create(place.dir, &place.name, new) {
+                    match fs.create(place.dir, name, new) {
                         Ok(inode) => {
                             let node = nodes.adopt(inode);
-                            pool.inner.tell_name(place.dir.0, &place.name, &[]);
+                            pool.inner.tell_name(place.dir.0, name, &[]);
                             return Ok(node);
                         }
                         Err(FsError::Exists) if !self.create_new => {}
                         Err(error) => return Err(at(error)),
                     }
                 }
-                None => return Err(at(FsError::NotFound)),
+                (None, _) => return Err(at(FsError::NotFound)),
             }
         }
     }

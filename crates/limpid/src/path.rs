@@ -1,23 +1,43 @@
-//! Paths inside a pool: `/`-separated names from the root, with symbolic links followed.
+//! Paths inside a pool: `/`-separated names from the root, resolved as Linux resolves them.
+//!
+//! This file is the only one that knows what becomes of the last name of a path: whether a symbolic
+//! link there is followed ([`Last`]), what a slash behind it demands, and what `.`, `..` and the
+//! root are to a call that makes or takes away a name ([`Place`]). Each call gets the errno that it
+//! gets from the kernel.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use limpid_fs::{FileKind, Fs, FsError, Ino};
+use limpid_fs::{FileKind, Fs, FsError, Ino, RenameFlags};
 
 /// Symbolic links followed in one walk before it is given up (as Linux).
 const MAX_LINKS: u32 = 40;
 /// Longest path in bytes (as Linux).
 const MAX_PATH: usize = 4096;
 
+/// What a path ends in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// A name in a directory.
+    Name(Vec<u8>),
+    /// Nothing: the root.
+    Root,
+    /// `.`
+    Dot,
+    /// `..`
+    DotDot,
+}
+
 /// Where a path leads.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The directory that holds the last name.
     pub dir: Ino,
-    /// The last name; empty for the root, `.` and `..` at the end.
-    pub name: Vec<u8>,
+    /// What the path ends in.
+    pub tail: Tail,
+    /// A slash follows the last name, so it has to be a directory's.
+    pub slash: bool,
     /// What is there, if anything.
     pub found: Option<(Ino, FileKind)>,
 }
@@ -32,18 +52,37 @@ pub(crate) enum WalkError {
 }
 
 /// What is done with the last name of a path.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
     /// Looked up; a symbolic link is followed.
     Follow,
-    /// Looked up, but a symbolic link is not followed unless the path ends in a slash.
+    /// Looked up; a symbolic link is followed only if a slash stands behind it.
     Stay,
-    /// Not looked up: it is about to be created, which finds out whether it exists.
-    Create,
+    /// Looked up; a symbolic link is the thing itself, whatever stands behind it.
+    Name,
+    /// As `Name`, and looked up only if a slash stands behind it: the name is about to be created,
+    /// which finds out whether it exists.
+    New,
+    /// As `Follow` or `Stay`, for a file that is created if there is none: a slash cannot stand
+    /// behind its name.
+    File {
+        /// A symbolic link is followed.
+        follow: bool,
+    },
+}
+
+impl Last {
+    fn follows(self, slash: bool) -> bool {
+        match self {
+            Last::Follow | Last::File { follow: true } => true,
+            Last::Stay => slash,
+            Last::Name | Last::New | Last::File { follow: false } => false,
+        }
+    }
 }
 
 /// Walks `path`; the last name need not exist.
-pub(crate) fn walk(fs: &Fs, path: &Path, last_name: Last) -> Result<Place, WalkError> {
+pub(crate) fn walk(fs: &Fs, path: &Path, last: Last) -> Result<Place, WalkError> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() >= MAX_PATH {
         return Err(FsError::NameTooLong.into());
@@ -51,64 +90,165 @@ pub(crate) fn walk(fs: &Fs, path: &Path, last_name: Last) -> Result<Place, WalkE
     if bytes.is_empty() {
         return Err(FsError::NotFound.into());
     }
-    let wants_directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
-    let mut todo: Vec<Vec<u8>> = components(bytes);
-    let mut dir = fs.root();
-    let mut links = 0;
-    let root = (fs.root(), FileKind::Directory);
-    let mut place = Place { dir, name: Vec::new(), found: Some(root) };
-    while let Some(name) = todo.pop() {
-        let here = place.found.ok_or(FsError::NotFound)?;
-        if here.1 != FileKind::Directory {
-            return Err(FsError::NotDirectory.into());
-        }
-        dir = here.0;
-        if name == b".." {
-            let up = fs.parent(dir)?;
-            let found = Some((up, FileKind::Directory));
-            place = Place { dir: up, name: Vec::new(), found };
-            continue;
-        }
-        let last = todo.is_empty();
-        if last && last_name == Last::Create && !wants_directory {
-            return Ok(Place { dir, name, found: None });
-        }
-        let found = match fs.lookup(dir, &name) {
-            Ok(found) => Some(found),
-            Err(FsError::NotFound) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let follow = !last || last_name == Last::Follow || wants_directory;
-        match found {
-            Some((ino, FileKind::Symlink)) if follow => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(WalkError::Loop);
-                }
-                let target = fs.read_link(ino)?;
-                let start = if target.starts_with(b"/") { fs.root() } else { dir };
-                todo.extend(components(&target));
-                let found = Some((start, FileKind::Directory));
-                place = Place { dir: start, name: Vec::new(), found };
+    let mut walk = Walk { fs, dir: fs.root(), todo: names(bytes), links: 0 };
+    let mut slash = bytes.ends_with(b"/");
+    loop {
+        walk.to_last_name()?;
+        let dir = walk.dir;
+        let place = |tail, found| Place { dir, tail, slash, found };
+        let here = Some((dir, FileKind::Directory));
+        let Some(name) = walk.todo.pop() else { return Ok(place(Tail::Root, here)) };
+        match &name[..] {
+            b"." => return Ok(place(Tail::Dot, here)),
+            b".." => {
+                let above = Some((fs.parent(dir)?, FileKind::Directory));
+                return Ok(place(Tail::DotDot, above));
             }
-            _ => place = Place { dir, name, found },
+            _ if slash && matches!(last, Last::File { .. }) => {
+                return Err(FsError::IsDirectory.into());
+            }
+            _ if last == Last::New && !slash => return Ok(place(Tail::Name(name), None)),
+            _ => {}
         }
-    }
-    match place.found {
-        Some((_, kind)) if wants_directory && kind != FileKind::Directory => {
-            Err(FsError::NotDirectory.into())
+        match walk.look(&name)? {
+            Some((ino, FileKind::Symlink)) if last.follows(slash) => {
+                slash |= walk.follow(ino)?;
+            }
+            found => return Ok(place(Tail::Name(name), found)),
         }
-        _ => Ok(place),
     }
 }
 
-/// The names of a path, last first; `.` and empty names are left out.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/')
-        .filter(|name| !name.is_empty() && *name != b".")
-        .rev()
-        .map(<[u8]>::to_vec)
-        .collect()
+/// A walk under way.
+struct Walk<'a> {
+    fs: &'a Fs,
+    /// Where it has come to.
+    dir: Ino,
+    /// The names to come, last first.
+    todo: Vec<Vec<u8>>,
+    links: u32,
+}
+
+impl Walk<'_> {
+    /// Goes on until only the last name is left.
+    fn to_last_name(&mut self) -> Result<(), WalkError> {
+        while self.todo.len() > 1
+            && let Some(name) = self.todo.pop()
+        {
+            match &name[..] {
+                b"." => {}
+                b".." => self.dir = self.fs.parent(self.dir)?,
+                _ => match self.look(&name)? {
+                    Some((ino, FileKind::Directory)) => self.dir = ino,
+                    // What stands behind it demands a directory already, slash or not.
+                    Some((ino, FileKind::Symlink)) => drop(self.follow(ino)?),
+                    Some(_) => return Err(FsError::NotDirectory.into()),
+                    None => return Err(FsError::NotFound.into()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, name: &[u8]) -> Result<Option<(Ino, FileKind)>, WalkError> {
+        match self.fs.lookup(self.dir, name) {
+            Ok(found) => Ok(Some(found)),
+            Err(FsError::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts the names of a symbolic link in front of those to come; true if a slash ends them.
+    fn follow(&mut self, link: Ino) -> Result<bool, WalkError> {
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(WalkError::Loop);
+        }
+        let target = self.fs.read_link(link)?;
+        if target.starts_with(b"/") {
+            self.dir = self.fs.root();
+        }
+        self.todo.extend(names(&target));
+        Ok(target.ends_with(b"/"))
+    }
+}
+
+/// The names of a path, last first.
+fn names(path: &[u8]) -> Vec<Vec<u8>> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    names.rev().map(<[u8]>::to_vec).collect()
+}
+
+impl Place {
+    /// What is here, which a slash behind the name demands to be a directory.
+    pub fn existing(&self) -> Result<(Ino, FileKind), FsError> {
+        match self.found {
+            None => Err(FsError::NotFound),
+            Some((_, kind)) if self.slash && kind != FileKind::Directory => {
+                Err(FsError::NotDirectory)
+            }
+            Some(found) => Ok(found),
+        }
+    }
+
+    /// The name of what is about to be made here, a directory or something else.
+    pub fn new_name(&self, directory: bool) -> Result<&[u8], FsError> {
+        match &self.tail {
+            Tail::Name(_) if self.found.is_some() => Err(FsError::Exists),
+            Tail::Name(_) if self.slash && !directory => Err(FsError::NotFound),
+            Tail::Name(name) => Ok(name),
+            Tail::Root | Tail::Dot | Tail::DotDot => Err(FsError::Exists),
+        }
+    }
+
+    /// The name of what is about to be removed here, and is not a directory.
+    pub fn file_name(&self) -> Result<&[u8], FsError> {
+        match (&self.tail, self.found) {
+            (Tail::Name(name), _) if !self.slash => Ok(name),
+            (Tail::Name(_), None) => Err(FsError::NotFound),
+            (_, Some((_, FileKind::Directory))) => Err(FsError::IsDirectory),
+            _ => Err(FsError::NotDirectory),
+        }
+    }
+
+    /// The name of the directory that is about to be removed here.
+    pub fn directory_name(&self) -> Result<&[u8], FsError> {
+        match &self.tail {
+            Tail::Name(name) => Ok(name),
+            Tail::Root => Err(FsError::Busy),
+            Tail::Dot => Err(FsError::Invalid),
+            Tail::DotDot => Err(FsError::NotEmpty),
+        }
+    }
+
+    /// The names of what is about to be renamed from here to `target`.
+    pub fn renamed<'a>(
+        &'a self,
+        target: &'a Place,
+        flags: RenameFlags,
+    ) -> Result<(&'a [u8], &'a [u8]), FsError> {
+        let exchange = flags.contains(RenameFlags::EXCHANGE);
+        let no_replace = flags.contains(RenameFlags::NOREPLACE);
+        let Tail::Name(from) = &self.tail else { return Err(FsError::Busy) };
+        let Tail::Name(to) = &target.tail else {
+            return Err(if no_replace { FsError::Exists } else { FsError::Busy });
+        };
+        let (_, kind) = self.found.ok_or(FsError::NotFound)?;
+        let is_directory = |kind| kind == FileKind::Directory;
+        match target.found {
+            Some(_) if no_replace => return Err(FsError::Exists),
+            None if exchange => return Err(FsError::NotFound),
+            Some((_, kind)) if exchange && target.slash && !is_directory(kind) => {
+                return Err(FsError::NotDirectory);
+            }
+            _ => {}
+        }
+        // A slash behind either name says that a directory is to be renamed.
+        if !is_directory(kind) && (self.slash || (target.slash && !exchange)) {
+            return Err(FsError::NotDirectory);
+        }
+        Ok((from, to))
+    }
 }
 
 /// Bytes of a name or link target as a path.

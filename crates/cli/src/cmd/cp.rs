@@ -10,7 +10,8 @@ use crate::failure::Result;
 /// Copy files into, out of and between pools
 ///
 /// Modes, times, links, holes and extended attributes are kept, and owners if root copies. A file
-/// appears under its name when it is complete. The first failure ends the command; the file at
+/// appears under its name when it is complete. A symbolic link as the target is written through if
+/// it leads somewhere; a target with several names is replaced, not written. The first failure ends the command; the file at
 /// which it happened is as it was before.
 #[derive(Args)]
 pub struct Cp {
@@ -26,7 +27,7 @@ pub struct Cp {
 
 impl Cp {
     pub fn run(self) -> Result<()> {
-        let transfer = Transfer::copy(&self.sources, &self.destination)?;
+        let transfer = Transfer::copy(&self.sources, &self.destination, !self.recursive)?;
         let mut copier = Copier::new(self.recursive);
         copier.expect(&transfer)?;
         for (source, target) in &transfer.pairs {

@@ -41,12 +41,12 @@ impl Ls {
         let mut output = Output::new();
         if !self.long && !self.json {
             // Names alone need no look at each inode, which counts in large directories.
-            for name in names(&pool, &path)? {
+            for name in names(&pool, &path, !self.long)? {
                 print_name(&mut output, &name)?;
             }
             return output.finish();
         }
-        let entries = entries(&pool, &path)?;
+        let entries = entries(&pool, &path, !self.long)?;
         if self.json {
             let list: Vec<Value> = entries.iter().map(Entry::to_json).collect();
             output.json(&json!({ "path": path.to_string(), "entries": list }))?;
@@ -58,9 +58,13 @@ impl Ls {
     }
 }
 
-/// The names in the directory, sorted; of what is no directory, the path's own.
-fn names(pool: &Pool, path: &PoolPath) -> Result<Vec<OsString>> {
-    if !pool.metadata(&path.path).at(path)?.is_dir() {
+/// The names in the directory, sorted; of what is no directory, the path's own. A symbolic link to
+/// a directory is one if it is followed.
+fn names(pool: &Pool, path: &PoolPath, follow: bool) -> Result<Vec<OsString>> {
+    let own = pool.symlink_metadata(&path.path).at(path)?;
+    let followed = follow && own.is_symlink();
+    let found = pool.metadata(&path.path).ok().filter(|_| followed).unwrap_or(own);
+    if !found.is_dir() {
         return Ok(vec![path.path.as_os_str().to_owned()]);
     }
     let mut names = Vec::new();
@@ -71,8 +75,8 @@ fn names(pool: &Pool, path: &PoolPath) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-fn entries(pool: &Pool, path: &PoolPath) -> Result<Vec<Entry>> {
-    let names = names(pool, path)?;
+fn entries(pool: &Pool, path: &PoolPath, follow: bool) -> Result<Vec<Entry>> {
+    let names = names(pool, path, follow)?;
     names.into_iter().map(|name| Entry::read(pool, path, name)).collect()
 }
 

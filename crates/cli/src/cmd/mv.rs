@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::copy::{Copier, Place, Transfer};
+use crate::copy::{self, Copier, Place, Transfer, Way};
 use crate::failure::{At, Failure, Result};
 
 /// Rename files in a pool, or move them into, out of and between pools
@@ -23,9 +23,9 @@ pub struct Mv {
 impl Mv {
     pub fn run(self) -> Result<()> {
         let transfer = Transfer::r#move(&self.sources, &self.destination)?;
-        let mut copier = Copier::new(true);
+        let mut copier = Copier::for_moves();
         for (source, target) in &transfer.pairs {
-            refuse_nameless(source)?;
+            refuse_unmovable(source)?;
             if source.shares_tree(target) {
                 rename(source, target)?;
             } else {
@@ -45,17 +45,26 @@ impl Mv {
     }
 }
 
-fn refuse_nameless(source: &Place) -> Result<()> {
-    match source.name() {
-        Some(_) => Ok(()),
-        None => Err(Failure::new("the root, '.' and '..' cannot be moved", source, "name a file")),
+/// What has no name of its own, and what lies behind a link, stays where it is.
+fn refuse_unmovable(source: &Place) -> Result<()> {
+    if source.name().is_none() {
+        let what = "the root, '.' and '..' cannot be moved";
+        return Err(Failure::new(what, source, "name a file"));
     }
+    if source.is_followed_link()? {
+        return Err(Failure::new(
+            "not a directory",
+            source,
+            "leave out the slash to move the link",
+        ));
+    }
+    Ok(())
 }
 
 fn rename(source: &Place, target: &Place) -> Result<()> {
     let from = source.require(false)?;
-    if target.node(false)?.is_some_and(|to| to.id == from.id) {
-        return Err(Failure::new("is the same file", target, "give another name"));
+    if copy::is_done_already(source, &from, target, Way::Move)? {
+        return Ok(());
     }
     source.refuse_inside(&from, target)?;
     source.tree.rename(&source.path, &target.path).at(target)

@@ -14,6 +14,7 @@ use limpid::FileKind;
 use super::data::{self, Buffer};
 use super::place::Place;
 use super::progress::Progress;
+use super::target::{self, Way};
 use super::transfer::Transfer;
 use super::tree::{Id, Node};
 use crate::failure::{At, Failure, Result};
@@ -22,6 +23,8 @@ use crate::failure::{At, Failure, Result};
 pub struct Copier {
     /// Directories are entered, and links copied as links; else links are followed.
     recursive: bool,
+    /// What is copied is removed afterwards: the target is replaced, not written into.
+    moving: bool,
     /// Owners are kept, which only root may do.
     owner: bool,
     /// The copies of files with several names.
@@ -38,6 +41,7 @@ impl Copier {
     pub fn new(recursive: bool) -> Copier {
         Copier {
             recursive,
+            moving: false,
             owner: rustix::process::geteuid().is_root(),
             links: HashMap::new(),
             lost_xattrs: (0, None),
@@ -45,6 +49,11 @@ impl Copier {
             buffer: Buffer::default(),
             progress: Progress::new(),
         }
+    }
+
+    /// A copier for what is removed once it is copied.
+    pub fn for_moves() -> Copier {
+        Copier { moving: true, ..Copier::new(true) }
     }
 
     /// Shows a progress bar for what is to come, if there is a terminal to show it on.
@@ -56,16 +65,16 @@ impl Copier {
     /// Copies `source` to the very name `target`.
     pub fn copy(&mut self, source: &Place, target: &Place) -> Result<()> {
         let node = source.require(!self.recursive)?;
-        let there = target.node(true)?;
-        if there.is_some_and(|there| there.id == node.id) {
-            return Err(Failure::new("is the same file", target, "give another target"));
+        if target::is_done_already(source, &node, target, self.way())? {
+            return Ok(());
         }
+        let there = if self.moving { target.node(false)? } else { target.leads_to() };
         if source.tree.medium().is_some_and(|medium| there.is_some_and(|there| there.id == medium))
         {
             return Err(Failure::new("is the pool itself", target, "give another target"));
         }
         source.refuse_inside(&node, target)?;
-        let into_stream = there.is_some_and(|there| is_stream(there.kind));
+        let into_stream = !self.moving && there.is_some_and(|there| is_stream(there.kind));
         if into_stream && node.kind == FileKind::File {
             let writer = target.tree.open_stream(&target.path).at(target)?;
             let reader = source.tree.open(&source.path, true).at(source)?;
@@ -73,7 +82,7 @@ impl Copier {
             return data::stream(from, to, &mut self.buffer, &self.progress);
         }
         if !self.recursive && is_stream(node.kind) {
-            return self.copy_stream(source, target);
+            return self.copy_stream(source, &target::written(target)?);
         }
         let source = if self.recursive { source.clone() } else { source.resolve()? };
         self.copy_node(&source, target, &node)
@@ -88,10 +97,22 @@ impl Copier {
         }
     }
 
+    fn way(&self) -> Way {
+        match (self.recursive, self.moving) {
+            (_, true) => Way::Move,
+            (true, false) => Way::CopyLinks,
+            (false, false) => Way::FollowLinks,
+        }
+    }
+
     fn copy_node(&mut self, source: &Place, target: &Place, node: &Node) -> Result<()> {
         if node.kind == FileKind::Directory {
             return self.copy_directory(source, target, node);
         }
+        let behind = (node.kind == FileKind::File && !self.moving)
+            .then(|| target::written(target))
+            .transpose()?;
+        let target = behind.as_ref().unwrap_or(target);
         let may_share = self.recursive && node.nlink > 1;
         if let Some(first) = self.links.get(&node.id).filter(|_| may_share) {
             let first = target.with(first.clone());
@@ -122,6 +143,13 @@ impl Copier {
         let fresh = match target.node(false)? {
             None => {
                 target.tree.make_dir(&target.path).at(target)?;
+                true
+            }
+            Some(Node { kind: FileKind::Directory, .. }) if self.moving => {
+                if !target.tree.names(&target.path).at(target)?.is_empty() {
+                    let advice = "remove what is in it first";
+                    return Err(Failure::new("the directory is not empty", target, advice));
+                }
                 true
             }
             Some(Node { kind: FileKind::Directory, .. }) => false,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -55,6 +56,31 @@ impl Place {
         self.tree.node(&self.path, follow).at(self)
     }
 
+    /// What the path leads to, links followed, if it leads anywhere.
+    pub fn leads_to(&self) -> Option<Node> {
+        self.node(true).ok().flatten()
+    }
+
+    /// Whether both are one name in one directory.
+    pub fn is_same_name(&self, other: &Place) -> bool {
+        let folder = |place: &Place| {
+            let parent = place.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            place.with(parent.unwrap_or(Path::new(".")).to_owned()).leads_to()
+        };
+        let (here, there) = (folder(self), folder(other));
+        self.name() == other.name()
+            && here.is_some_and(|here| there.is_some_and(|there| here.id == there.id))
+    }
+
+    /// Whether this is a symbolic link that a slash behind its name has followed.
+    pub fn is_followed_link(&self) -> Result<bool> {
+        let bytes = self.path.as_os_str().as_bytes();
+        let Some(end) = bytes.iter().rposition(|byte| *byte != b'/') else { return Ok(false) };
+        let name = self.with(PathBuf::from(OsStr::from_bytes(&bytes[..=end])));
+        let is_link = |node: Node| node.kind == FileKind::Symlink;
+        Ok(end + 1 < bytes.len() && name.node(false)?.is_some_and(is_link))
+    }
+
     /// What is here; nothing is a failure.
     pub fn require(&self, follow: bool) -> Result<Node> {
         let nothing = || Failure::new("no such file or directory", self, "check the path");
@@ -83,7 +109,7 @@ impl Place {
             return Ok(());
         }
         let mut up = target.clone();
-        while !up.node(true)?.is_some_and(|here| here.kind == FileKind::Directory) {
+        while !up.leads_to().is_some_and(|here| here.kind == FileKind::Directory) {
             let parent = up.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             up = up.with(parent.unwrap_or(Path::new(".")).to_owned());
         }

@@ -23,17 +23,23 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// The plan of a copy: only the destination's pool is written.
-    pub fn copy(sources: &[OsString], destination: &OsStr) -> Result<Transfer> {
-        Transfer::plan(sources, destination, Access::Read)
+    /// The plan of a copy: only the destination's pool is written. `follow`: of a symbolic link as
+    /// a source, what it leads to is copied.
+    pub fn copy(sources: &[OsString], destination: &OsStr, follow: bool) -> Result<Transfer> {
+        Transfer::plan(sources, destination, Access::Read, follow)
     }
 
     /// The plan of a move: the sources' pools are written too.
     pub fn r#move(sources: &[OsString], destination: &OsStr) -> Result<Transfer> {
-        Transfer::plan(sources, destination, Access::Write)
+        Transfer::plan(sources, destination, Access::Write, false)
     }
 
-    fn plan(sources: &[OsString], destination: &OsStr, access: Access) -> Result<Transfer> {
+    fn plan(
+        sources: &[OsString],
+        destination: &OsStr,
+        access: Access,
+        follow: bool,
+    ) -> Result<Transfer> {
         let locations: Result<Vec<Location>> =
             sources.iter().map(|source| Location::parse(source)).collect();
         let (locations, target) = (locations?, Location::parse(destination)?);
@@ -52,15 +58,19 @@ impl Transfer {
         for location in locations {
             places.push(trees.place(location, access)?);
         }
-        let pairs = pair(places, target, destination)?;
+        let pairs = pair(places, target, destination, follow)?;
         refuse_clashes(&pairs)?;
         Ok(Transfer { pairs })
     }
 }
 
-fn pair(sources: Vec<Place>, target: Place, written: &OsStr) -> Result<Vec<(Place, Place)>> {
-    let found = target.node(true)?;
-    if found.is_some_and(|node| node.kind == FileKind::Directory) {
+fn pair(
+    sources: Vec<Place>,
+    target: Place,
+    written: &OsStr,
+    follow: bool,
+) -> Result<Vec<(Place, Place)>> {
+    if target.leads_to().is_some_and(|node| node.kind == FileKind::Directory) {
         let into = |source: Place| {
             let inner = match source.name() {
                 Some(name) => target.join(name),
@@ -74,15 +84,9 @@ fn pair(sources: Vec<Place>, target: Place, written: &OsStr) -> Result<Vec<(Plac
     if sources.len() > 1 {
         return Err(Failure::new("not a directory", &target, "several files need a directory"));
     }
-    // A pipe or device is written into. Anything else gets the name, that of the file behind it
-    // if it is a symbolic link.
-    let target = match found.map(|node| node.kind) {
-        None | Some(FileKind::File) => target.resolve()?,
-        _ => target,
-    };
     let mut pairs = Vec::new();
     for source in sources {
-        let is_directory = source.require(true)?.kind == FileKind::Directory;
+        let is_directory = source.require(follow)?.kind == FileKind::Directory;
         if !is_directory && written.as_bytes().ends_with(b"/") {
             return Err(Failure::new("no such directory", &target, "make it first"));
         }
