@@ -1,6 +1,7 @@
 //! Opening the pools a command line names, each once: a pool in use is refused, and this process
 //! is no exception.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use limpid::{Pool, PoolOptions};
@@ -59,4 +60,16 @@ pub fn open(path: &Path, access: Access) -> Result<Pool> {
         eprintln!("{}", Failure::new(what, path.display(), "copy the files to a new pool"));
     }
     Ok(pool)
+}
+
+/// Tells who mounts a pool for several users that they reach its files past their modes.
+pub fn tell_if_shared(path: &Path) {
+    let Ok(metadata) = path.metadata() else { return };
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o066 != 0 {
+        let what =
+            format!("the pool's file (mode {mode:04o}) gives others what the modes in it deny");
+        let advice = format!("end it with 'chmod go= {}'", path.display());
+        eprintln!("{}", Failure::new(what, path.display(), &advice));
+    }
 }

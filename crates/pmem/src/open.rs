@@ -16,6 +16,9 @@ use crate::mapping::{self, HUGE_PAGE, Mapping};
 use crate::medium::{Kind, Medium, Parts};
 use crate::{devdax, memory};
 
+/// The mode of a new pool's file, whatever the umask.
+const OWNER_ONLY: Mode = Mode::from_raw_mode(0o600);
+
 /// Smallest page, in bytes.
 const PAGE: u64 = 4096;
 
@@ -106,9 +109,9 @@ impl Medium {
         at.attach(fd)
     }
 
-    /// Creates a sparse file of `size` bytes and opens it. What exists at the path is an error,
-    /// unless [`OpenOptions::reuse`] is set: then the file is emptied, once nobody else has it
-    /// open, and given the size; a DAX device is opened as it is.
+    /// Creates a sparse file of `size` bytes, of mode 0600, and opens it. What exists at the path
+    /// is an error, unless [`OpenOptions::reuse`] is set: then the file is emptied, once nobody
+    /// else has it open, given the size, and keeps its mode; a DAX device is opened as it is.
     pub fn create(
         path: impl AsRef<Path>,
         size: u64,
@@ -123,7 +126,11 @@ impl Medium {
             }
             other => (other?, true),
         };
-        let made = at.lock(&fd).and_then(|()| at.resize(&fd, size)).and_then(|()| at.attach(fd));
+        let private = if fresh { at.make_private(&fd) } else { Ok(()) };
+        let made = private
+            .and_then(|()| at.lock(&fd))
+            .and_then(|()| at.resize(&fd, size))
+            .and_then(|()| at.attach(fd));
         if made.is_err() && fresh {
             // Half a creation helps nobody; the file is ours, since EXCL made it. If it cannot
             // be removed, the first error is still the one to tell.
@@ -174,15 +181,21 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// open: without waiting, should the path be a FIFO.
+    /// open: without waiting, should the path be a FIFO. Who may read a pool's file may read every
+    /// file in it, so that a new one is its owner's alone.
     fn open_file(&self, extra: OFlags) -> Result<OwnedFd, OpenError> {
         let access = if self.options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
-        match rustix::fs::open(self.path, flags, Mode::from_raw_mode(0o666)) {
+        match rustix::fs::open(self.path, flags, OWNER_ONLY) {
             Err(Errno::EXIST) => Err(OpenError::Exists { path: self.path.to_owned() }),
             Err(Errno::ISDIR) => Err(OpenError::NotAMedium { path: self.path.to_owned() }),
             other => other.map_err(self.failed("open")),
         }
+    }
+
+    /// fchmod: the umask may have taken rights of the owner away.
+    fn make_private(&self, fd: &OwnedFd) -> Result<(), OpenError> {
+        rustix::fs::fchmod(fd, OWNER_ONLY).map_err(self.failed("set the mode of"))
     }
 
     /// Takes the lock, and waits for who has it if that is going (see `holder.rs`).

@@ -19,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 use super::mount_options;
 use crate::failure::{At, Failure, Result};
-use crate::size;
+use crate::{pools, size};
 
 /// What the detached process says when the mount is usable.
 const READY: &str = "ready\n";
@@ -87,6 +87,9 @@ impl Mount {
         // Before the pool is touched: what cannot be mounted is not made or recovered either.
         check_mount_point(&self.dir).map_err(|error| failure(&error, &self.dir))?;
         let (pool, fresh) = self.pool(options.read_only)?;
+        if options.allow_other.unwrap_or(rustix::process::geteuid().is_root()) {
+            pools::tell_if_shared(&self.pool);
+        }
         options.exclusive = true;
         options.source.get_or_insert_with(|| source(&self.pool));
         // From here on a signal unmounts.
@@ -227,9 +230,10 @@ fn unmount_on(mut signals: Signals, mounted: Detach) -> Result<()> {
     thread.spawn(watch).map(drop).at("mount")
 }
 
+/// Opens the log, which names files of the pool: a new one is its owner's alone.
 fn open_log(path: &Path) -> Result<fs::File> {
     let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o644).open(path).at(path.display())
+    options.create(true).append(true).mode(0o600).open(path).at(path.display())
 }
 
 /// What the table of mounts shows: the whole path, so that it can be found again.
