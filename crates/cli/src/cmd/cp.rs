@@ -9,10 +9,11 @@ use crate::failure::Result;
 
 /// Copy files into, out of and between pools
 ///
-/// Modes, times, links, holes and extended attributes are kept, and owners if root copies. A file
-/// appears under its name when it is complete. A symbolic link as the target is written through if
-/// it leads somewhere; a target with several names is replaced, not written. The first failure ends the command; the file at
-/// which it happened is as it was before.
+/// Modes, times, links, holes and extended attributes are kept, and owners where that is allowed;
+/// where it is not, set-user-id, set-group-id and sticky bits go. A file appears under its name
+/// when it is complete. A symbolic link as the target is written through if it leads somewhere; a
+/// target with several names is replaced, not written. The first failure ends the command; the file
+/// at which it happened is as it was before.
 #[derive(Args)]
 pub struct Cp {
     /// What to copy: POOL:/path, or a path on the host

@@ -25,8 +25,6 @@ pub struct Copier {
     recursive: bool,
     /// What is copied is removed afterwards: the target is replaced, not written into.
     moving: bool,
-    /// Owners are kept, which only root may do.
-    owner: bool,
     /// The copies of files with several names.
     links: HashMap<Id, PathBuf>,
     /// Extended attributes the target's tree did not take, and where it first did not.
@@ -42,7 +40,6 @@ impl Copier {
         Copier {
             recursive,
             moving: false,
-            owner: rustix::process::geteuid().is_root(),
             links: HashMap::new(),
             lost_xattrs: (0, None),
             temporaries: 0,
@@ -53,7 +50,9 @@ impl Copier {
 
     /// A copier for what is removed once it is copied.
     pub fn for_moves() -> Copier {
-        Copier { moving: true, ..Copier::new(true) }
+        let mut copier = Copier::new(true);
+        copier.moving = true;
+        copier
     }
 
     /// Shows a progress bar for what is to come, if there is a terminal to show it on.
@@ -241,7 +240,11 @@ impl Copier {
         }
     }
 
+    /// In GNU's order: the owner, whose change takes set-user-id and capabilities away; extended
+    /// attributes, which a mode may forbid to set; the mode, and the times last. Set-user-id,
+    /// set-group-id and sticky bits go with the owner: another one never said yes to them.
     fn copy_attributes(&mut self, source: &Place, target: &Place, node: &Node) -> Result<()> {
+        let owner_kept = target.tree.set_owner(&target.path, node).at(target)?;
         for name in source.tree.xattrs(&source.path).at(source)? {
             let value = source.tree.xattr(&source.path, &name).at(source)?;
             if !target.tree.set_xattr(&target.path, &name, &value).at(target)? {
@@ -249,7 +252,8 @@ impl Copier {
                 self.lost_xattrs.1.get_or_insert_with(|| source.to_string());
             }
         }
-        target.tree.set_attributes(&target.path, node, self.owner).at(target)
+        let mode = if owner_kept { node.mode } else { node.mode & 0o777 };
+        target.tree.set_mode_and_times(&target.path, &Node { mode, ..*node }).at(target)
     }
 }
 

@@ -104,13 +104,23 @@ impl Tree for HostTree {
         fs::remove_file(path)
     }
 
-    fn set_attributes(&self, path: &Path, node: &Node, owner: bool) -> io::Result<()> {
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        if owner {
-            let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-            rustix::fs::chownat(CWD, path, Some(uid), Some(gid), nofollow)?;
+    fn set_owner(&self, path: &Path, node: &Node) -> io::Result<bool> {
+        let change = |uid| {
+            let group = Some(Gid::from_raw(node.gid));
+            rustix::fs::chownat(CWD, path, uid, group, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match change(Some(Uid::from_raw(node.uid))) {
+            Ok(()) => Ok(true),
+            Err(Errno::PERM | Errno::INVAL) if !rustix::process::geteuid().is_root() => {
+                // A group that is not this user's is not kept either, which is no failure.
+                let _ = change(None);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
-        // After the owner, whose change takes the set-user-id bit away.
+    }
+
+    fn set_mode_and_times(&self, path: &Path, node: &Node) -> io::Result<()> {
         if node.kind != FileKind::Symlink {
             rustix::fs::chmod(path, Mode::from_raw_mode(node.mode))?;
         }
@@ -118,7 +128,7 @@ impl Tree for HostTree {
             last_access: raw_time(node.atime),
             last_modification: raw_time(node.mtime),
         };
-        Ok(rustix::fs::utimensat(CWD, path, &times, nofollow)?)
+        Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     fn xattrs(&self, path: &Path) -> io::Result<Vec<OsString>> {

@@ -133,13 +133,27 @@ impl Tree for PoolTree {
         Ok(self.pool.remove_file(path)?)
     }
 
-    fn set_attributes(&self, path: &Path, node: &Node, owner: bool) -> io::Result<()> {
+    fn set_owner(&self, path: &Path, node: &Node) -> io::Result<bool> {
+        // Who may write the pool could set any owner; the rules of the host hold all the same, or
+        // its owner's set-user-id programs would come with the copy.
+        let (root, user) = (rustix::process::geteuid().is_root(), rustix::process::geteuid());
+        let group_is_ours = root || may_give(node.gid)?;
+        let kept = root || (user.as_raw() == node.uid && group_is_ours);
+        let set = SetAttributes {
+            uid: kept.then_some(node.uid),
+            gid: group_is_ours.then_some(node.gid),
+            ..SetAttributes::default()
+        };
+        self.pool.set_attributes(path, false, &set)?;
+        Ok(kept)
+    }
+
+    fn set_mode_and_times(&self, path: &Path, node: &Node) -> io::Result<()> {
         let set = SetAttributes {
             mode: (node.kind != FileKind::Symlink).then_some(node.mode),
-            uid: owner.then_some(node.uid),
-            gid: owner.then_some(node.gid),
             atime: Some(node.atime),
             mtime: Some(node.mtime),
+            ..SetAttributes::default()
         };
         Ok(self.pool.set_attributes(path, false, &set)?)
     }
@@ -153,6 +167,9 @@ impl Tree for PoolTree {
     }
 
     fn set_xattr(&self, path: &Path, name: &OsStr, value: &[u8]) -> io::Result<bool> {
+        if name == "security.capability" && !rustix::process::geteuid().is_root() {
+            return Ok(false);
+        }
         self.pool.set_xattr(path, false, name, value, XattrFlags::empty())?;
         Ok(true)
     }
@@ -160,6 +177,13 @@ impl Tree for PoolTree {
     fn sync(&self, _path: &Path) -> io::Result<()> {
         Ok(self.pool.sync()?)
     }
+}
+
+/// Whether this process may give its files to a group.
+fn may_give(gid: u32) -> io::Result<bool> {
+    let own = rustix::process::getegid().as_raw();
+    let others = rustix::process::getgroups().map_err(io::Error::from)?;
+    Ok(own == gid || others.iter().any(|group| group.as_raw() == gid))
 }
 
 struct PoolFile(File);

@@ -115,8 +115,12 @@ pub trait Tree {
     /// Removes a file, or a directory with all that is in it.
     fn remove_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file the mode and times of `node`, and its owner if `owner`.
-    fn set_attributes(&self, path: &Path, node: &Node, owner: bool) -> io::Result<()>;
+    /// Gives a file the owner and group of `node`. False if this process may not; then it has the
+    /// group, where that may be.
+    fn set_owner(&self, path: &Path, node: &Node) -> io::Result<bool>;
+
+    /// Gives a file the mode and times of `node`.
+    fn set_mode_and_times(&self, path: &Path, node: &Node) -> io::Result<()>;
 
     /// The names of the extended attributes.
     fn xattrs(&self, path: &Path) -> io::Result<Vec<OsString>>;
