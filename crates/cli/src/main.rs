@@ -66,6 +66,9 @@ fn arguments() -> Vec<OsString> {
     let helper = HELPERS.into_iter().find(|(helper, _)| name == Some(OsStr::new(helper)));
     if let Some((_, command)) = helper {
         arguments.insert(1, command.into());
+        if command == "mount" {
+            arguments.insert(2, "--helper".into());
+        }
     }
     arguments
 }

@@ -98,6 +98,9 @@ fn by_system(dir: &Path, wanted: &Wanted) -> Result<Option<OwnedFd>, MountError>
 fn words(wanted: &Wanted) -> String {
     let names = [
         (MountFlags::NOATIME, "noatime", None),
+        (MountFlags::NODIRATIME, "nodiratime", None),
+        (MountFlags::NOSYMFOLLOW, "nosymfollow", None),
+        (MountFlags::DIRSYNC, "dirsync", None),
         (MountFlags::NODEV, "nodev", Some("dev")),
         (MountFlags::NOEXEC, "noexec", Some("exec")),
         (MountFlags::NOSUID, "nosuid", Some("suid")),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use fuser::Errno;
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::FallocateFlags;
 
 use crate::handles::Handle;
 use crate::names::opening;
@@ -110,12 +110,7 @@ impl Server {
     /// What follows a write of a program.
     pub fn wrote(&self, handle: &Handle, written: usize, flags: i32) -> Served<usize> {
         self.metrics.written(written);
-        let flags = OFlags::from_bits_retain(flags as u32);
-        if self.options.sync || flags.contains(OFlags::SYNC) {
-            handle.file.sync_all().map_err(errno)?;
-        } else if flags.contains(OFlags::DSYNC) {
-            handle.file.sync_data().map_err(errno)?;
-        }
+        self.written_durably(handle, flags)?;
         Ok(written)
     }
 

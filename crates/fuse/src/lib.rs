@@ -39,6 +39,7 @@ mod pages;
 
 mod append;
 mod coherence;
+mod durability;
 mod privileges;
 
 mod data;
@@ -49,6 +50,7 @@ mod server;
 mod xattr;
 
 mod attach;
+mod remount;
 mod session;
 mod unmount;
 
@@ -56,5 +58,6 @@ pub use error::MountError;
 pub use limpid::AccessTimes;
 pub use metrics::METRICS_XATTR;
 pub use options::MountOptions;
+pub use remount::{mounted_options, remount};
 pub use session::{Detach, Mount, check_mount_point, mount};
-pub use unmount::{MountState, look, metrics, remount, unmount};
+pub use unmount::{MountState, look, metrics, unmount};

@@ -9,6 +9,9 @@ pub const METRICS_XATTR: &str = "system.limpid.metrics";
 /// The metric that names the process of a mount that nobody else serves.
 pub(crate) const DAEMON: &str = "limpid_process_id";
 
+/// The metric that is 1 where the pool is open for reading only.
+pub(crate) const READ_ONLY: &str = "limpid_read_only";
+
 /// The kinds of requests that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -65,6 +68,7 @@ pub(crate) struct Gauges {
     pub known_inodes: u64,
     pub pool_bytes: u64,
     pub pool_free_bytes: u64,
+    pub read_only: bool,
     /// The process that does nothing but serve this mount, if there is one.
     pub daemon: Option<u32>,
 }
@@ -111,6 +115,7 @@ impl Metrics {
             ("limpid_known_inodes", "gauge", "Inodes the kernel knows.", gauges.known_inodes),
             ("limpid_pool_bytes", "gauge", "Size of the pool's data.", gauges.pool_bytes),
             ("limpid_pool_free_bytes", "gauge", "Free for files.", gauges.pool_free_bytes),
+            (READ_ONLY, "gauge", "The pool is open for reading only.", gauges.read_only.into()),
         ];
         for (name, kind, help, value) in rest {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
@@ -140,6 +145,7 @@ mod tests {
             known_inodes: 2,
             pool_bytes: 3,
             pool_free_bytes: 4,
+            read_only: true,
             daemon: Some(5),
         };
         let text = metrics.text(&gauges);
@@ -147,6 +153,7 @@ mod tests {
         assert!(text.contains("limpid_errors_total{operation=\"xattr\"} 1\n"), "{text}");
         assert!(text.contains("limpid_read_bytes_total 7\n"), "{text}");
         assert!(text.contains("limpid_pool_free_bytes 4\n"), "{text}");
+        assert!(text.contains("limpid_read_only 1\n"), "{text}");
         assert!(text.ends_with("limpid_process_id 5\n"), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use limpid::AccessTimes;
+use rustix::mount::MountFlags;
 
 use crate::listeners::Listeners;
 
@@ -22,8 +23,14 @@ pub struct MountOptions {
     pub exec: bool,
     /// Changes are durable when they return, as with `sync`.
     pub sync: bool,
+    /// Changes of names are durable when they return, as with `dirsync`.
+    pub dirsync: bool,
+    /// Symbolic links are followed.
+    pub follow_symlinks: bool,
     /// When reading changes the time of last access.
     pub access_times: AccessTimes,
+    /// Reading a directory may change its time of last access.
+    pub directory_access_times: bool,
     /// All files seem to belong to this user.
     pub uid: Option<u32>,
     /// All files seem to belong to this group.
@@ -52,7 +59,10 @@ impl Default for MountOptions {
             dev: false,
             exec: true,
             sync: false,
+            dirsync: false,
+            follow_symlinks: true,
             access_times: AccessTimes::Relative,
+            directory_access_times: true,
             uid: None,
             gid: None,
             umask: None,
@@ -65,6 +75,22 @@ impl Default for MountOptions {
 }
 
 impl MountOptions {
+    /// What the kernel sees to, as mount(2) wants it.
+    pub(crate) fn flags(&self) -> MountFlags {
+        let flags = [
+            (self.read_only, MountFlags::RDONLY),
+            (!self.suid, MountFlags::NOSUID),
+            (!self.dev, MountFlags::NODEV),
+            (!self.exec, MountFlags::NOEXEC),
+            (self.sync, MountFlags::SYNCHRONOUS),
+            (self.dirsync, MountFlags::DIRSYNC),
+            (!self.follow_symlinks, MountFlags::NOSYMFOLLOW),
+            (self.access_times == AccessTimes::Never, MountFlags::NOATIME),
+            (!self.directory_access_times, MountFlags::NODIRATIME),
+        ];
+        flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect()
+    }
+
     /// How long the kernel may keep names and attributes without asking.
     pub(crate) fn ttl(&self) -> Duration {
         Duration::from_secs(if self.exclusive { 86_400 } else { 1 })

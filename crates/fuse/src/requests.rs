@@ -391,7 +391,7 @@ impl Filesystem for Serve {
 
     fn setxattr(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -400,7 +400,7 @@ impl Filesystem for Serve {
         reply: ReplyEmpty,
     ) {
         let (server, _turn) = self.begin();
-        let set = server.set_xattr(ino.0, name.as_bytes(), value, flags);
+        let set = server.set_xattr(req.uid(), ino.0, name.as_bytes(), value, flags);
         server.reply_empty(Op::Xattr, set, reply);
     }
 

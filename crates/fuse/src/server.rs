@@ -11,6 +11,7 @@ use limpid::{Inodes, Metadata, Pool};
 
 use crate::append::{self, Append};
 use crate::aside::Aside;
+use crate::durability::{Durability, Level};
 use crate::gates::Gates;
 use crate::handles::Handles;
 use crate::known::Known;
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     /// The way to the kernel, from when there is one.
     pub notifier: OnceLock<Notifier>,
     pub metrics: Metrics,
+    pub durability: Durability,
     pub listeners: Listeners,
     /// Where appends go if the library may append, too.
     pub appends: Option<Sender<Append>>,
@@ -54,7 +56,11 @@ pub(crate) fn errno(error: limpid::Error) -> Errno {
 impl Server {
     pub fn new(pool: Pool, options: MountOptions) -> io::Result<Server> {
         Ok(Server {
-            inodes: pool.inodes().with_access_times(options.access_times),
+            inodes: pool
+                .inodes()
+                .with_access_times(options.access_times)
+                .with_directory_access_times(options.directory_access_times),
+            durability: Durability::new(Level::of(options.flags())),
             pool,
             ttl: options.ttl(),
             listeners: options.listeners(),
@@ -71,8 +77,10 @@ impl Server {
         })
     }
 
-    /// Counts a request and passes its result on.
+    /// What each request goes through before it is answered: makes durable what it has changed if
+    /// the mount promises that, counts it, and passes its result on.
     pub fn counted<T>(&self, op: Op, result: Served<T>) -> Served<T> {
+        let result = result.and_then(|done| self.done_durably(op).map(|()| done));
         self.metrics.count(op, result.is_err());
         result
     }

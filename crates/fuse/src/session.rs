@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use fuser::{Config, Session, SessionACL};
-use limpid::{AccessTimes, OutsideCache, Pool};
+use limpid::{OutsideCache, Pool};
 use rustix::mount::MountFlags;
 
 use crate::attach::{self, Attached, Wanted};
@@ -107,15 +107,8 @@ fn for_all(options: &MountOptions) -> bool {
 fn wanted(pool: &Pool, options: &MountOptions) -> Wanted {
     let source = options.source.clone();
     let source = source.unwrap_or_else(|| unmount::option_text(pool.info().path.as_os_str()));
-    let flags = [
-        (options.read_only || pool.info().read_only, MountFlags::RDONLY),
-        (!options.suid, MountFlags::NOSUID),
-        (!options.dev, MountFlags::NODEV),
-        (!options.exec, MountFlags::NOEXEC),
-        (options.sync, MountFlags::SYNCHRONOUS),
-        (options.access_times == AccessTimes::Never, MountFlags::NOATIME),
-    ];
-    let flags = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
+    let mut flags = options.flags();
+    flags.set(MountFlags::RDONLY, options.read_only || pool.info().read_only);
     Wanted { source, flags, all: for_all(options) }
 }
 

@@ -1,4 +1,4 @@
-//! What is mounted at a directory, mounting that anew, and unmounting it.
+//! What is mounted at a directory, and unmounting it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -7,17 +7,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use limpid::AccessTimes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount_remount};
+use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::attach;
 use crate::error::MountError;
 use crate::metrics::{DAEMON, METRICS_XATTR};
-use crate::options::MountOptions;
 
 /// The type of a mounted pool in the table of mounts.
 pub(crate) const FS_TYPE: &str = "fuse.limpid";
@@ -52,8 +50,8 @@ pub(crate) struct Entry {
     pub dir: PathBuf,
     pub fs_type: String,
     pub source: OsString,
-    /// Reading changes no times.
-    pub no_access_times: bool,
+    /// What the kernel sees to.
+    pub flags: MountFlags,
 }
 
 /// What is mounted at `dir` itself (not above it).
@@ -108,10 +106,29 @@ fn parse(line: &[u8]) -> Option<Entry> {
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
     let dir = PathBuf::from(unescape(fields.nth(1)?));
-    let no_access_times = fields.next()?.split(|byte| *byte == b',').any(|o| o == b"noatime");
+    let mut flags = flags_of(fields.next()?);
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fs_type = String::from_utf8(rest.next()?.to_vec()).ok()?;
-    Some(Entry { id, device, dir, fs_type, source: unescape(rest.next()?), no_access_times })
+    let source = unescape(rest.next()?);
+    flags |= flags_of(rest.next().unwrap_or_default());
+    Some(Entry { id, device, dir, fs_type, source, flags })
+}
+
+/// The flags that words of the table of mounts stand for.
+fn flags_of(words: &[u8]) -> MountFlags {
+    let flag = |word: &[u8]| match word {
+        b"ro" => MountFlags::RDONLY,
+        b"nosuid" => MountFlags::NOSUID,
+        b"nodev" => MountFlags::NODEV,
+        b"noexec" => MountFlags::NOEXEC,
+        b"noatime" => MountFlags::NOATIME,
+        b"nodiratime" => MountFlags::NODIRATIME,
+        b"nosymfollow" => MountFlags::NOSYMFOLLOW,
+        b"sync" => MountFlags::SYNCHRONOUS,
+        b"dirsync" => MountFlags::DIRSYNC,
+        _ => MountFlags::empty(),
+    };
+    words.split(|byte| *byte == b',').map(flag).collect()
 }
 
 /// Spaces and the like are written as a backslash and three octal digits.
@@ -157,39 +174,6 @@ pub fn unmount(dir: &Path, lazy: bool) -> Result<(), MountError> {
         let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], timeout.as_ref());
     }
     Ok(())
-}
-
-/// Mounts the pool at `dir` anew, with other options of those that the kernel sees to: whether
-/// anything may be changed, whether set-user-id bits, device nodes and programs work, and whether
-/// changes are durable when they return. When reading changes the time of last access can be given
-/// as it is, but not changed.
-pub fn remount(dir: &Path, options: &MountOptions) -> Result<(), MountError> {
-    let at = |source| MountError::MountPoint { dir: dir.into(), source };
-    match look(dir).map_err(at)? {
-        MountState::Pool { .. } => {}
-        MountState::Dead { .. } => return Err(MountError::Dead { dir: dir.into() }),
-        MountState::Nothing | MountState::Other => {
-            return Err(MountError::NotMounted { dir: dir.into() });
-        }
-    }
-    let keeps_no_times = find(dir).map_err(at)?.is_some_and(|entry| entry.no_access_times);
-    if options.access_times == AccessTimes::Never && !keeps_no_times {
-        return Err(MountError::Unchangeable("noatime"));
-    }
-    let flags = [
-        (options.read_only, MountFlags::RDONLY),
-        (!options.suid, MountFlags::NOSUID),
-        (!options.dev, MountFlags::NODEV),
-        (!options.exec, MountFlags::NOEXEC),
-        (options.sync, MountFlags::SYNCHRONOUS),
-    ];
-    let flags = flags.into_iter().filter_map(|(is_set, flag)| is_set.then_some(flag)).collect();
-    match mount_remount(dir, flags, c"") {
-        Ok(()) => Ok(()),
-        Err(Errno::PERM) => Err(MountError::NotRoot),
-        Err(Errno::BUSY) => Err(MountError::Busy { dir: dir.into() }),
-        Err(error) => Err(at(error.into())),
-    }
 }
 
 /// Takes the mount at `dir` away, whatever it is.
@@ -256,9 +240,9 @@ mod tests {
         assert_eq!((entry.id, entry.device.as_str()), (36, "0:43"));
         assert_eq!(entry.dir, Path::new("/mnt/a b\\"));
         assert_eq!((entry.fs_type.as_str(), entry.source), (FS_TYPE, "/p\tq".into()));
-        assert!(!entry.no_access_times);
-        let line = b"36 35 0:43 / /mnt rw,noatime - fuse.limpid /q rw";
-        assert!(parse(line).unwrap().no_access_times);
+        assert_eq!(entry.flags, MountFlags::empty());
+        let line = b"36 35 0:43 / /mnt rw,noatime - fuse.limpid /q rw,sync";
+        assert_eq!(parse(line).unwrap().flags, MountFlags::NOATIME | MountFlags::SYNCHRONOUS);
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"36 35 0:43 / /mnt rw -"), None);
     }

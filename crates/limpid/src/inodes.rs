@@ -35,6 +35,7 @@ use crate::pool::Pool;
 pub struct Inodes {
     pool: Pool,
     access_times: AccessTimes,
+    directory_access_times: bool,
 }
 
 /// When reading changes the time of last access.
@@ -104,7 +105,11 @@ impl std::fmt::Debug for Held {
 impl Pool {
     /// The files of the pool by number.
     pub fn inodes(&self) -> Inodes {
-        Inodes { pool: self.clone(), access_times: AccessTimes::Relative }
+        Inodes {
+            pool: self.clone(),
+            access_times: AccessTimes::Relative,
+            directory_access_times: true,
+        }
     }
 }
 
@@ -112,6 +117,12 @@ impl Inodes {
     /// The same files, with another policy for the times of last access.
     pub fn with_access_times(self, access_times: AccessTimes) -> Inodes {
         Inodes { access_times, ..self }
+    }
+
+    /// The same files; reading a directory leaves its time of last access where `changes` is not
+    /// set.
+    pub fn with_directory_access_times(self, changes: bool) -> Inodes {
+        Inodes { directory_access_times: changes, ..self }
     }
 
     fn note_read(&self, ino: u64) -> Result<()> {
@@ -257,7 +268,7 @@ impl Inodes {
         each: &mut dyn FnMut(InodeEntry<'_>) -> bool,
     ) -> Result<()> {
         self.fs().read_dir(Ino(dir), cookie, each)?;
-        self.note_read(dir)
+        if self.directory_access_times { self.note_read(dir) } else { Ok(()) }
     }
 
     /// Changes attributes.

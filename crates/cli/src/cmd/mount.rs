@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use limpid::{Error, Pool, PoolOptions};
 use limpid_fuse::{
-    Detach, Mount as Mounted, MountError, MountOptions, check_mount_point, mount, remount,
+    Detach, Mount as Mounted, MountError, MountOptions, check_mount_point, mount, mounted_options,
+    remount,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -43,13 +44,17 @@ pub struct Mount {
     /// Write what happens to this file
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Options as of mount(8): ro, noatime, strictatime, allow_other, uid=, gid=, umask=, suid,
-    /// dev, noexec, sync, fsname=, threads=, busy_poll=; remount with ro or rw
+    /// Options as of mount(8): ro, noatime, nodiratime, strictatime, allow_other, uid=, gid=,
+    /// umask=, suid, dev, noexec, nosymfollow, sync, dirsync, fsname=, threads=, busy_poll=;
+    /// remount with those that the kernel sees to
     #[arg(short = 'o', value_delimiter = ',', value_name = "OPTIONS")]
     options: Vec<String>,
     /// Run detached, and say so on standard output.
     #[arg(long, hide = true)]
     detached: bool,
+    /// Run by mount(8), as its helper.
+    #[arg(long, hide = true)]
+    helper: bool,
     /// Taken from mount(8), which passes them to its helpers.
     #[arg(short = 'n', hide = true)]
     no_table: bool,
@@ -65,16 +70,30 @@ pub struct Mount {
 
 impl Mount {
     pub fn run(self) -> Result<()> {
-        if let Some(options) = mount_options::parse_remount(&self.options)? {
-            let options = MountOptions { read_only: options.read_only || self.ro, ..options };
-            return remount(&self.dir, &options).map_err(|error| failure(&error, &self.dir));
+        if mount_options::is_remount(&self.options) {
+            return self.remount();
         }
-        let mut options = mount_options::parse(&self.options, self.sloppy)?;
+        let without =
+            if self.helper { mount_options::of_helper() } else { MountOptions::default() };
+        let mut options = mount_options::parse(&self.options, without, self.sloppy)?;
         options.read_only |= self.ro;
         if self.fake {
             return Ok(());
         }
         if self.foreground || self.detached { self.serve(options) } else { run_detached() }
+    }
+
+    /// Mounts anew what is mounted. Who gives the command says what is to change; mount(8) tells
+    /// its helper of everything that is not as usual.
+    fn remount(&self) -> Result<()> {
+        let failed = |error| failure(&error, &self.dir);
+        let without = match self.helper {
+            true => mount_options::of_helper(),
+            false => mounted_options(&self.dir).map_err(failed)?,
+        };
+        let mut options = mount_options::parse_remount(&self.options, without)?;
+        options.read_only |= self.ro;
+        remount(&self.dir, &options).map_err(failed)
     }
 
     /// Mounts, and serves until the pool is unmounted.

@@ -8,12 +8,14 @@ use limpid::Pool;
 use limpid_fuse::{Mount, MountError, MountOptions, mount};
 use tempfile::TempDir;
 
+pub mod calls;
 pub mod client;
 pub mod kernel_map;
 pub mod race;
 pub mod records;
 
-fn cannot_mount(error: &MountError) -> bool {
+/// Whether the system is why nothing can be mounted.
+pub fn cannot_mount(error: &MountError) -> bool {
     use MountError::{HelperRefused, NoFuse, NoHelper, NotPermitted};
     matches!(error, NoFuse(_) | NotPermitted(_) | NoHelper | HelperRefused(_))
 }
