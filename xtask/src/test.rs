@@ -8,12 +8,13 @@ use std::path::Path;
 use crate::run;
 
 /// The builds in which a test may leave out single steps of the protocol, and in which the
-/// checkers (races on real page tables, the explorer) must notice.
-const CANARY: [&str; 8] = [
+/// checkers (races on real page tables, the explorer, the order of locks) must notice.
+const CANARY: [&str; 9] = [
     "test",
     "--package=limpid",
     "--package=limpid-explore",
-    "--features=limpid/canary,limpid-explore/canary",
+    "--package=limpid-fs",
+    "--features=limpid/canary,limpid-explore/canary,limpid-fs/canary",
     "--test=canary",
     "--no-fail-fast",
     "--",

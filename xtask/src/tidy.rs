@@ -7,6 +7,7 @@ mod crates;
 mod layout;
 mod lexer;
 mod links;
+mod locks;
 mod manifests;
 mod tree;
 mod words;
@@ -17,7 +18,7 @@ use tree::{Offence, Tree};
 
 type Rule = fn(&Tree) -> Vec<Offence>;
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     layout::file_length,
     layout::line_width,
     layout::function_length,
@@ -30,6 +31,7 @@ const RULES: [Rule; 12] = [
     manifests::lints,
     manifests::dependencies,
     links::relative,
+    locks::bare_locks,
 ];
 
 /// Checks all rules and prints each offence on a line; whether there was none.

@@ -48,6 +48,8 @@ pub enum Step {
     SuperblockLast,
     /// Taking the lock of the tree before two subdirectories of one directory are locked.
     LockTree,
+    /// Taking the orphans' lock after that of a shard of free inodes.
+    OrphansLast,
 }
 
 #[cfg(feature = "canary")]

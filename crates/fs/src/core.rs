@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use limpid_locks::Mutex;
 use limpid_pmem::{Durability, Media};
-use parking_lot::Mutex;
 
 use crate::bits::WORDS;
 use crate::error::{FsError, Result, What, corrupt};

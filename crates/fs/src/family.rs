@@ -18,10 +18,11 @@
 //! it waits for is never above a parent: who asks for that is refused ([`Parents::is_above`]).
 //! And of two children none is above the other, as it would be above that one's parent.
 
-use parking_lot::{MutexGuard, RwLockWriteGuard};
+use limpid_locks::{MutexGuard, RwLockWriteGuard, child, under};
 
 use crate::attributes::{FileKind, Timespec};
 use crate::canary::{Step, left_out};
+use crate::classes::TREE;
 use crate::error::{FsError, Result, What, corrupt};
 use crate::fs::{Fs, ROOT};
 use crate::inode::{Inode, State};
@@ -63,7 +64,7 @@ impl<'a> Parents<'a> {
             let second_above = above[0].contains(&second.ino().0);
             let swap = second_above || (!first_above && second.ino() < first.ino());
             for index in if swap { [1, 0] } else { [0, 1] } {
-                locks[index] = Some(inodes[index].write());
+                locks[index] = Some(under(&TREE, || inodes[index].write()));
             }
         } else {
             locks[0] = Some(first.write());
@@ -91,7 +92,7 @@ impl<'a> Parents<'a> {
 
     /// Locks an inode that has a name in the first directory.
     pub fn lock_child<'c>(&self, child: &'c Inode) -> Result<StateGuard<'c>> {
-        lock_child(self.inodes[0], child)
+        self.lock_named(0, child)
     }
 
     /// Locks two inodes: the first has a name in the first directory, the second in the second.
@@ -106,14 +107,21 @@ impl<'a> Parents<'a> {
             self.may_lock_two_directories() || !is_dir(first) || !is_dir(second),
             "two directories are locked under the lock of the tree"
         );
-        let dirs = self.inodes;
         // Directories first, each kind by number.
         if (!is_dir(first), first.ino()) < (!is_dir(second), second.ino()) {
-            let lock = lock_child(dirs[0], first)?;
-            Ok((lock, lock_child(dirs[self.second], second)?))
+            let lock = self.lock_named(0, first)?;
+            Ok((lock, self.lock_named(self.second, second)?))
         } else {
-            let lock = lock_child(dirs[self.second], second)?;
-            Ok((lock_child(dirs[0], first)?, lock))
+            let lock = self.lock_named(self.second, second)?;
+            Ok((self.lock_named(0, first)?, lock))
+        }
+    }
+
+    /// Locks an inode that has a name in the directory of that index.
+    fn lock_named<'c>(&self, index: usize, child: &'c Inode) -> Result<StateGuard<'c>> {
+        match self.tree {
+            Some(_) => under(&TREE, || lock_named(self.inodes[index], child)),
+            None => lock_child(self.inodes[index], child),
         }
     }
 
@@ -137,17 +145,19 @@ impl<'a> Parents<'a> {
     }
 }
 
+/// Locks an inode that has a name in `dir`, the only directory that is locked.
+pub(crate) fn lock_child<'c>(dir: &Inode, inode: &'c Inode) -> Result<StateGuard<'c>> {
+    child(|| lock_named(dir, inode))
+}
+
 /// Locks an inode that has a name in `dir`, which is locked. On a damaged medium a directory may
 /// have a name in a directory that is not its parent: locking that one could close a circle.
-pub(crate) fn lock_child<'c>(dir: &Inode, child: &'c Inode) -> Result<StateGuard<'c>> {
-    if child.kind() != FileKind::Directory {
-        return Ok(child.write());
-    }
-    if child.parent() != dir.ino().0 {
+fn lock_named<'c>(dir: &Inode, inode: &'c Inode) -> Result<StateGuard<'c>> {
+    if inode.kind() == FileKind::Directory && inode.parent() != dir.ino().0 {
         let why = "a directory that says it lies in another one";
         return corrupt(What::DirectoryEntry, dir.ino().0, why);
     }
-    Ok(child.write())
+    Ok(inode.write())
 }
 
 /// A directory and all directories above it. Wants the lock of the tree.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use limpid_locks::{Mutex, mutex};
 use limpid_pmem::Media;
-use parking_lot::Mutex;
 
 use crate::anchor::{STATE_AT, State};
 use crate::attributes::{Attributes, Ino, SetAttributes, Timespec};
+use crate::classes::{ORPHANS, TREE};
 use crate::core::{Core, Verified};
 use crate::error::{FsError, Result, What, corrupt};
 use crate::format::{self, FormatOptions};
@@ -131,7 +132,7 @@ impl Core {
             journal: Journal::new(superblock.salt(), next),
             space: Space::open(&*media, geometry),
             inodes: InodeTable::open(&*media, &geometry)?,
-            orphans: Mutex::new(orphans::open(&*media, &geometry)?),
+            orphans: mutex(&ORPHANS, orphans::open(&*media, &geometry)?),
             verified: Verified::new(&geometry),
             read_only,
             media,
@@ -198,7 +199,7 @@ impl Fs {
             Arc::new(Overlay::read_only(media, found.blocks))
         };
         let core = Arc::new(Core::open(media, superblock, next, read_only)?);
-        let fs = Arc::new(Fs { core, table: Table::default(), tree: Mutex::new(()) });
+        let fs = Arc::new(Fs { core, table: Table::default(), tree: mutex(&TREE, ()) });
         fs.directory(Ino(ROOT))?;
         if !read_only {
             fs.core.set_state(State::Open)?;

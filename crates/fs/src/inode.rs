@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use limpid_locks::{
+    MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, by_number, rw_lock,
+};
 
 use crate::attributes::{Attributes, FileKind, Ino, SetAttributes, Timespec};
+use crate::classes::{DIRECTORY, INODE};
 use crate::core::Core;
 use crate::error::{FsError, Result};
 use crate::hot::HotRun;
@@ -74,6 +77,10 @@ impl PendingTime {
 
 impl Inode {
     pub(crate) fn new(core: Arc<Core>, meta: Meta) -> Inode {
+        let class = match meta.kind {
+            FileKind::Directory => &DIRECTORY,
+            _ => &INODE,
+        };
         Inode {
             core,
             ino: meta.ino,
@@ -85,7 +92,7 @@ impl Inode {
             accessed: PendingTime::default(),
             freed: AtomicBool::new(false),
             hot: HotRun::default(),
-            state: RwLock::new(State { meta, map: None }),
+            state: rw_lock(class, State { meta, map: None }),
         }
     }
 
@@ -262,9 +269,12 @@ impl Inode {
         self.state.read()
     }
 
-    /// The lock, exclusive.
+    /// The lock, exclusive. Beside others only as `family.rs` allows.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        let state = self.state.write();
+        let state = match self.kind {
+            FileKind::Directory => self.state.write(),
+            _ => by_number(self.ino, || self.state.write()),
+        };
         self.hot.clear();
         state
     }

@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 
+use limpid_locks::{Mutex, MutexGuard, RwLock, mutex, rw_lock};
 use limpid_pmem::{Media, Persist};
-use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::alloc::Want;
 use crate::anchor::{INODE_TABLE_AT, RawInodeTable, RawShard, SHARDS, shard_at};
+use crate::classes::{FREE_INODES, INODE_PLACES, INODE_TABLE};
 use crate::core::Core;
 use crate::error::{FsError, Result, What, corrupt};
 use crate::layout::{BLOCK, Geometry, INODE, INODES_PER_BLOCK};
@@ -158,9 +159,10 @@ impl InodeTable {
                     Shard { index, free: 0, fresh: 0, fresh_end: 0, live: 0 }
                 }
             };
-            shards.push(Mutex::new(shard));
+            shards.push(mutex(&FREE_INODES, shard));
         }
-        Ok(InodeTable { table: RwLock::new(table), cache: Default::default(), shards })
+        let table = rw_lock(&INODE_TABLE, table);
+        Ok(InodeTable { table, cache: rw_lock(&INODE_PLACES, BTreeMap::new()), shards })
     }
 
     /// Inodes in use.

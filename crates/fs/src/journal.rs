@@ -32,11 +32,12 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
+use limpid_locks::{Mutex, MutexGuard, mutex};
 use limpid_pmem::{Durability, Media, Persist};
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::anchor::FLOOR_AT;
 use crate::canary::{Step, left_out};
+use crate::classes::{FLOOR, LANE};
 use crate::error::{FsError, Result};
 use crate::layout::{BLOCK, JOURNAL, LANES, SLOT_BLOCKS, SLOTS};
 use crate::seal;
@@ -175,10 +176,10 @@ impl Journal {
     pub fn new(salt: u32, next: u64) -> Journal {
         Journal {
             salt,
-            lanes: Default::default(),
+            lanes: std::array::from_fn(|_| mutex(&LANE, Lane::default())),
             sequence: Sequence::new(next),
             durable_floor: AtomicU64::new(next),
-            raising: Mutex::new(()),
+            raising: mutex(&FLOOR, ()),
             failed_at: AtomicU64::new(IDLE),
         }
     }

@@ -48,6 +48,7 @@ mod alloc;
 mod soft;
 mod space;
 
+mod classes;
 mod core;
 mod inodes;
 mod node;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockReadGuard;
+use limpid_locks::RwLockReadGuard;
 
 use crate::attributes::{FileKind, Ino, Kind, NewNode, Timespec};
 use crate::dir::{self, DirEntry};

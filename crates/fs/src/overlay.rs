@@ -4,9 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use limpid_locks::{RwLock, rw_lock};
 use limpid_pmem::{Durability, Media, MediaError, Persist};
-use parking_lot::RwLock;
 
+use crate::classes::OVERLAY;
 use crate::layout::{BLOCK, BLOCK_LEN};
 use crate::recovery::Blocks;
 
@@ -21,12 +22,12 @@ pub(crate) struct Overlay {
 impl Overlay {
     /// Refuses all stores.
     pub fn read_only(media: Arc<dyn Media>, blocks: Blocks) -> Overlay {
-        Overlay { media, blocks: RwLock::new(blocks), writable: false }
+        Overlay { media, blocks: rw_lock(&OVERLAY, blocks), writable: false }
     }
 
     /// Keeps all stores in memory.
     pub fn writable(media: Arc<dyn Media>) -> Overlay {
-        Overlay { media, blocks: RwLock::default(), writable: true }
+        Overlay { media, blocks: rw_lock(&OVERLAY, Blocks::default()), writable: true }
     }
 
     /// The blocks that differ, or may.

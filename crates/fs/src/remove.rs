@@ -1,6 +1,6 @@
 //! Removing names, and what becomes of an inode that loses one.
 
-use parking_lot::MutexGuard;
+use limpid_locks::MutexGuard;
 
 use crate::attributes::{FileKind, Ino, Timespec};
 use crate::canary::{Step, left_out};

@@ -4,9 +4,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use limpid_locks::{Mutex, mutex};
 use rustc_hash::FxHashMap;
 
+use crate::classes::SOFT;
 use crate::layout::UNIT;
 use crate::space::Space;
 
@@ -41,10 +42,16 @@ impl Held {
 }
 
 /// All soft reservations, by inode. The locks are leaves but for the usage locks.
-#[derive(Default)]
 pub(crate) struct Soft {
     shards: [Mutex<FxHashMap<u64, Held>>; SHARDS],
     blocks: AtomicU64,
+}
+
+impl Default for Soft {
+    fn default() -> Soft {
+        let shards = std::array::from_fn(|_| mutex(&SOFT, FxHashMap::default()));
+        Soft { shards, blocks: AtomicU64::new(0) }
+    }
 }
 
 impl Soft {

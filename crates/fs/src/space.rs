@@ -10,12 +10,13 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
+use limpid_locks::{MappedMutexGuard, Mutex, MutexGuard, by_number, mutex};
 use limpid_pmem::{Media, Persist};
-use parking_lot::{Mutex, MutexGuard};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::bits::Bits;
+use crate::classes::{IMAGE, USAGE};
 use crate::error::{Result, What, corrupt};
 use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, Geometry, by_group};
 use crate::seal;
@@ -188,7 +189,6 @@ pub(crate) struct Usage {
 }
 
 /// A group in memory; on cache lines of its own, since threads work in different groups.
-#[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Group {
     image: Mutex<Option<Image>>,
@@ -197,10 +197,17 @@ pub(crate) struct Group {
     pub free: AtomicU32,
 }
 
+impl Group {
+    fn new(free: u32) -> Group {
+        let (image, usage) = (mutex(&IMAGE, None), mutex(&USAGE, None));
+        Group { image, usage, free: AtomicU32::new(free) }
+    }
+}
+
 /// The lock of a group's image, which is loaded.
-pub(crate) type ImageGuard<'a> = parking_lot::MappedMutexGuard<'a, Image>;
+pub(crate) type ImageGuard<'a> = MappedMutexGuard<'a, Image>;
 /// The lock of a group's usage, which is loaded.
-pub(crate) type UsageGuard<'a> = parking_lot::MappedMutexGuard<'a, Usage>;
+pub(crate) type UsageGuard<'a> = MappedMutexGuard<'a, Usage>;
 
 /// All groups.
 pub(crate) struct Space {
@@ -238,7 +245,7 @@ impl Space {
                 let good = descriptor.check(groups.len(), &geometry).is_ok();
                 let free = if good { descriptor.free() } else { 0 };
                 total += i64::from(free);
-                groups.push(Group { free: AtomicU32::new(free), ..Group::default() });
+                groups.push(Group::new(free));
             }
         }
         let reserve = (geometry.data_blocks() / 200).clamp(8, 1024) as i64;
@@ -258,7 +265,7 @@ impl Space {
 
     /// Locks the image of a group, and loads it first if need be.
     pub fn image(&self, media: &dyn Media, group: usize) -> Result<ImageGuard<'_>> {
-        let mut guard = self.groups[group].image.lock();
+        let mut guard = by_number(group as u64, || self.groups[group].image.lock());
         if guard.is_none() {
             let mut raw = Descriptor::new_zeroed();
             media.read(self.geometry.descriptor_at(group), raw.as_mut_bytes())?;

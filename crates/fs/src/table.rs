@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use limpid_locks::{Mutex, mutex};
 use rustc_hash::FxHashMap;
 
+use crate::classes::OBJECTS;
 use crate::core::Core;
 use crate::error::{FsError, Result};
 use crate::inode::Inode;
@@ -26,9 +27,14 @@ struct Entry {
 type Shard = FxHashMap<u64, Entry>;
 
 /// See the module's documentation.
-#[derive(Default)]
 pub(crate) struct Table {
     shards: [Mutex<Shard>; SHARDS],
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table { shards: std::array::from_fn(|_| mutex(&OBJECTS, Shard::default())) }
+    }
 }
 
 impl Table {

@@ -12,7 +12,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use limpid_locks::{Class, Condvar, Mutex, mutex};
+
+/// The class of their lock.
+static ASIDE: Class = Class::new("fuse: work aside");
 
 /// How long a thread stays that has nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -26,10 +29,15 @@ struct State {
     idle: usize,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     come: Condvar,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared { state: mutex(&ASIDE, State::default()), come: Condvar::new() }
+    }
 }
 
 /// The threads aside. The lock is a leaf; no job runs under it.

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use parking_lot::Mutex;
+use limpid_locks::{Class, Mutex, mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, IoSliceMut};
@@ -19,6 +19,9 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 use crate::error::MountError;
 use crate::unmount::{self, Entry, FS_TYPE};
+
+/// The class of the lock of a mount's device.
+static CONNECTION: Class = Class::new("fuse: connection");
 
 const DEVICE: &str = "/dev/fuse";
 /// Where the helper finds its end of the socket through which it sends the device.
@@ -66,7 +69,7 @@ pub(crate) fn attach(dir: &Path, wanted: &Wanted) -> Result<(Attached, OwnedFd),
     // The mount is not known to anybody else yet, so what is there is ours.
     match unmount::find(dir) {
         Ok(Some(Entry { fs_type, device: number, .. })) if fs_type == FS_TYPE => {
-            let device_kept = Mutex::new(Some(kept));
+            let device_kept = mutex(&CONNECTION, Some(kept));
             Ok((Attached { dir: dir.to_owned(), number, device: device_kept }, device))
         }
         _ => Err(MountError::Mounted { dir: dir.to_owned() }),

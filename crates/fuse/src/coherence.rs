@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use fuser::{INodeNo, Notifier};
 use limpid::{Held, OutsideCache};
+use limpid_locks::assert_none_held;
 
 use crate::server::Server;
 
@@ -18,8 +19,10 @@ use crate::server::Server;
 const ATTRIBUTES_ONLY: i64 = -1;
 
 impl Server {
-    /// The way to the kernel, if it knows the inode.
+    /// The way to the kernel, if it knows the inode. Wants no lock: the kernel may answer what it
+    /// is told only when requests are served that it has under way.
     fn notifier_for(&self, ino: u64) -> Option<&Notifier> {
+        assert_none_held("the kernel is told of a change");
         let known = ino == self.inodes.root() || self.known.contains(ino);
         self.notifier.get().filter(|_| known)
     }

@@ -14,7 +14,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use limpid_locks::{Class, Condvar, Mutex, mutex};
+
+/// The class of their lock.
+static GATES: Class = Class::new("fuse: gates");
 
 /// The kernel caches whole pages, of this many bytes.
 const PAGE: u64 = 4096;
@@ -53,7 +56,6 @@ impl State {
 }
 
 /// The ranges of a mount's files that are being changed. The lock is a leaf.
-#[derive(Default)]
 pub(crate) struct Gates {
     /// Number of gates: spares requests the lock while there is none.
     count: AtomicUsize,
@@ -63,6 +65,13 @@ pub(crate) struct Gates {
 
 fn pages(bytes: &Range<u64>) -> Range<u64> {
     bytes.start / PAGE..bytes.end.div_ceil(PAGE)
+}
+
+impl Default for Gates {
+    fn default() -> Gates {
+        let (count, changed) = (AtomicUsize::new(0), Condvar::new());
+        Gates { count, state: mutex(&GATES, State::default()), changed }
+    }
 }
 
 impl Gates {

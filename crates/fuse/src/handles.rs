@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use limpid::File;
-use parking_lot::{Mutex, RwLock};
+use limpid_locks::{Class, Mutex, RwLock, mutex, rw_lock};
 use rustc_hash::FxHashMap;
+
+static HANDLES: Class = Class::new("fuse: open files");
+static WRITERS: Class = Class::new("fuse: writers of files");
 
 const SHARDS: usize = 16;
 
@@ -39,7 +42,11 @@ pub(crate) struct Handles {
 
 impl Handles {
     pub fn new() -> Handles {
-        Handles { shards: Default::default(), next: AtomicU64::new(1), writers: Mutex::default() }
+        Handles {
+            shards: std::array::from_fn(|_| rw_lock(&HANDLES, FxHashMap::default())),
+            next: AtomicU64::new(1),
+            writers: mutex(&WRITERS, FxHashMap::default()),
+        }
     }
 
     fn shard(&self, number: u64) -> &RwLock<FxHashMap<u64, Arc<Handle>>> {

@@ -6,8 +6,10 @@
 //! hundreds of thousands.
 
 use limpid::Held;
-use parking_lot::Mutex;
+use limpid_locks::{Class, Mutex, mutex};
 use rustc_hash::FxHashMap;
+
+static KNOWN: Class = Class::new("fuse: known inodes");
 
 const SHARDS: usize = 16;
 
@@ -20,9 +22,14 @@ struct Shard {
 }
 
 /// See the module's documentation. The locks are leaves: what is let go is dropped outside.
-#[derive(Default)]
 pub(crate) struct Known {
     shards: [Mutex<Shard>; SHARDS],
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known { shards: std::array::from_fn(|_| mutex(&KNOWN, Shard::default())) }
+    }
 }
 
 impl Known {

@@ -15,8 +15,11 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use limpid_locks::{Class, Condvar, Mutex, MutexGuard, mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The class of their lock.
+static LISTENERS: Class = Class::new("fuse: listeners");
 
 /// If no request is taken for so long, no thread that stands back counts on others any more.
 const TICK: Duration = Duration::from_millis(1);
@@ -105,7 +108,13 @@ impl Listeners {
             gap: Duration::MAX,
             paused_until: now,
         };
-        Listeners { threads, most, moment, state: Mutex::new(state), come_back: Condvar::new() }
+        Listeners {
+            threads,
+            most,
+            moment,
+            state: mutex(&LISTENERS, state),
+            come_back: Condvar::new(),
+        }
     }
 
     /// A thread has taken a request from `device`, and will listen there again.

@@ -19,11 +19,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use limpid_locks::{Class, Mutex, mutex};
 use rustc_hash::FxHashMap;
 
 /// The kernel caches whole pages, of this many bytes.
 pub(crate) const PAGE: u64 = 4096;
+
+/// The class of their locks.
+static PAGES: Class = Class::new("fuse: pages over holes");
 
 const SHARDS: usize = 16;
 
@@ -42,7 +45,6 @@ struct Run {
 type Runs = BTreeMap<u64, Run>;
 
 /// The pages over holes that the kernel may have, by inode. The locks are leaves.
-#[derive(Default)]
 pub(crate) struct Pages {
     shards: [Mutex<FxHashMap<u64, Runs>>; SHARDS],
     clock: AtomicU64,
@@ -56,6 +58,13 @@ pub(crate) fn pages_of(bytes: &Range<u64>) -> Range<u64> {
 /// The bytes of pages.
 pub(crate) fn bytes_of(pages: &Range<u64>) -> Range<u64> {
     pages.start * PAGE..pages.end.saturating_mul(PAGE)
+}
+
+impl Default for Pages {
+    fn default() -> Pages {
+        let shards = std::array::from_fn(|_| mutex(&PAGES, FxHashMap::default()));
+        Pages { shards, clock: AtomicU64::new(0) }
+    }
 }
 
 impl Pages {

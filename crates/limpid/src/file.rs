@@ -2,9 +2,10 @@
 
 use std::io::{self, SeekFrom};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use limpid_dax::{MAX_FILE_SIZE, PageRange, Sink, Source, WriteAt};
+use limpid_locks::{Class, Mutex, mutex};
 use limpid_pmem::Media;
 
 use crate::error::{Error, Result};
@@ -13,6 +14,9 @@ use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::open::OpenOptions;
 use crate::pool::{Inner, Pool};
+
+/// The class of the positions of handles, held while their bytes are read and written.
+static POSITION: Class = Class::new("limpid: position of a handle");
 
 /// What a handle may be used for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +55,7 @@ pub struct File {
 impl File {
     pub(crate) fn new(pool: Arc<Inner>, node: Arc<Node>, mode: Mode) -> File {
         let access_times = AccessTimes::Relative;
-        let position = Mutex::new(0);
+        let position = mutex(&POSITION, 0);
         File { pool, node, mode, access_times, is_outside: false, position }
     }
 
@@ -276,7 +280,7 @@ fn range(offset: u64, len: u64) -> Result<std::ops::Range<u64>> {
 
 impl io::Read for &File {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut position = self.position.lock();
         let read = self.read_at(buffer, *position)?;
         *position += read as u64;
         Ok(read)
@@ -285,7 +289,7 @@ impl io::Read for &File {
 
 impl io::Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut position = self.position.lock();
         let at = if self.mode.append { WriteAt::End } else { WriteAt::Offset(*position) };
         let (offset, len) = self.write_from(buffer, at)?;
         *position = offset + len as u64;
@@ -300,7 +304,7 @@ impl io::Write for &File {
 
 impl io::Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut position = self.position.lock();
         let target = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::Current(by) => position.checked_add_signed(by),

@@ -1,14 +1,18 @@
 //! Open files of a pool: one `Node`, and so one DAX mapping, per inode.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use limpid_dax::{Config, FaultPolicy, Mapping, PAGE_SHIFT, PageRange, WaitTable};
 use limpid_fs::{Fs, FsError, Ino, Inode};
+use limpid_locks::{Class, Mutex, mutex};
 use limpid_pmem::Media;
 use rustc_hash::FxHashMap;
 
 use crate::seam::StdSeam;
+
+/// The class of the table of open files.
+static OPEN_FILES: Class = Class::new("limpid: open files");
 
 /// The production stack: std's locks, any medium, the file system's block map.
 pub(crate) struct Stack;
@@ -80,12 +84,12 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub fn new(fs: Arc<Fs>, media: Arc<dyn Media>, policy: FaultPolicy) -> Nodes {
         let waits = Arc::new(WaitTable::new());
-        Nodes { fs, media, waits, policy, open: Mutex::default() }
+        Nodes { fs, media, waits, policy, open: mutex(&OPEN_FILES, FxHashMap::default()) }
     }
 
     /// The node of `ino`, opened if need be.
     pub fn open(self: &Arc<Self>, ino: Ino) -> Result<Arc<Node>, FsError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if let Some(node) = open.get(&ino.0).and_then(Weak::upgrade) {
             return Ok(node);
         }
@@ -95,7 +99,7 @@ impl Nodes {
 
     /// The node of an inode that was opened already, which it takes over.
     pub fn adopt(self: &Arc<Self>, inode: Arc<Inode>) -> Arc<Node> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let live = open.get(&inode.ino().0).and_then(Weak::upgrade);
         match live {
             Some(node) => {
@@ -110,7 +114,7 @@ impl Nodes {
 
     /// Live nodes, for operations over all open files.
     pub fn live(&self) -> Vec<Arc<Node>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.values().filter_map(Weak::upgrade).collect()
     }
 
@@ -134,7 +138,7 @@ impl Nodes {
 
     /// Drops the table's dead reference to `node`, unless a new node took its place.
     fn forget(&self, node: &Node) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let ino = node.inode().ino().0;
         if open.get(&ino).is_some_and(|weak| weak.strong_count() == 0) {
             open.remove(&ino);

@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
+
+use limpid_locks::{Class, RwLock, rw_lock};
 
 use crate::file::File;
 use crate::inodes::Held;
@@ -41,11 +43,19 @@ pub trait OutsideCache: Send + Sync {
 }
 
 /// The one cache outside that a pool may have.
-#[derive(Default)]
 pub(crate) struct Outside {
     /// Whether there is one: spares all others the lock.
     present: AtomicBool,
     cache: RwLock<Option<Weak<dyn OutsideCache>>>,
+}
+
+/// The class of its lock.
+static OUTSIDE: Class = Class::new("limpid: the cache outside");
+
+impl Default for Outside {
+    fn default() -> Outside {
+        Outside { present: AtomicBool::new(false), cache: rw_lock(&OUTSIDE, None) }
+    }
 }
 
 impl Outside {
@@ -54,7 +64,7 @@ impl Outside {
         if !self.present.load(Ordering::Acquire) {
             return None;
         }
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = self.cache.read();
         cache.as_ref().and_then(Weak::upgrade)
     }
 }
@@ -64,7 +74,7 @@ impl Pool {
     /// the pool has one already; it is forgotten when it is dropped.
     pub fn set_outside_cache(&self, new: Weak<dyn OutsideCache>) -> bool {
         let outside = &self.inner.outside;
-        let mut cache = outside.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = outside.cache.write();
         if cache.as_ref().is_some_and(|old| old.strong_count() > 0) {
             return false;
         }

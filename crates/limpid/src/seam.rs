@@ -1,11 +1,16 @@
 //! The lock/wait seam in production: std's futex-based locks. Public for who drives the DAX layer
 //! with a medium or page tables of his own, as the crash explorer does.
+//!
+//! The class of a lock is where the DAX layer makes it (`crates/dax/src/mapping.rs`), so that its
+//! order is checked as that of all other locks.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{
     Condvar, Mutex as StdMutex, PoisonError, RwLock as StdRwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
 use limpid_dax::{Mutex, Parker, RwLock, Seam};
+use limpid_locks::{Class, Held, class_here};
 
 /// std's locks behind the seam of the DAX layer.
 pub struct StdSeam;
@@ -18,44 +23,95 @@ impl Seam for StdSeam {
 
 /// A mutex. A panic inside a closure is a bug that its own thread reports; the data behind it is
 /// still the best there is, so poisoning is ignored.
-pub struct Leaf<T>(StdMutex<T>);
+pub struct Leaf<T> {
+    class: &'static Class,
+    lock: StdMutex<T>,
+}
 
 impl<T: Send> Mutex<T> for Leaf<T> {
+    #[track_caller]
     fn new(value: T) -> Self {
-        Leaf(StdMutex::new(value))
+        Leaf { class: class_here(), lock: StdMutex::new(value) }
     }
 
     #[inline]
+    #[track_caller]
     fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let _held = Held::take(self.class, self);
+        work(&mut self.lock.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// A reader-writer lock.
-pub struct Lock<T>(StdRwLock<T>);
+pub struct Lock<T> {
+    class: &'static Class,
+    lock: StdRwLock<T>,
+}
+
+/// A [`Lock`] held by one of several readers.
+pub struct Shared<'a, T> {
+    guard: RwLockReadGuard<'a, T>,
+    _held: Held,
+}
+
+impl<T> Deref for Shared<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+/// A [`Lock`] held by the one writer.
+pub struct Exclusive<'a, T> {
+    guard: RwLockWriteGuard<'a, T>,
+    _held: Held,
+}
+
+impl<T> Deref for Exclusive<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Exclusive<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
 
 impl<T: Send + Sync> RwLock<T> for Lock<T> {
     type Shared<'a>
-        = RwLockReadGuard<'a, T>
+        = Shared<'a, T>
     where
         Self: 'a;
     type Exclusive<'a>
-        = RwLockWriteGuard<'a, T>
+        = Exclusive<'a, T>
     where
         Self: 'a;
 
+    #[track_caller]
     fn new(value: T) -> Self {
-        Lock(StdRwLock::new(value))
+        Lock { class: class_here(), lock: StdRwLock::new(value) }
     }
 
     #[inline]
+    #[track_caller]
     fn shared(&self) -> Self::Shared<'_> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        let _held = Held::take(self.class, self);
+        Shared { guard: self.lock.read().unwrap_or_else(PoisonError::into_inner), _held }
     }
 
     #[inline]
+    #[track_caller]
     fn exclusive(&self) -> Self::Exclusive<'_> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        let _held = Held::take(self.class, self);
+        Exclusive { guard: self.lock.write().unwrap_or_else(PoisonError::into_inner), _held }
     }
 }
 

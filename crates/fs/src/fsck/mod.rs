@@ -12,12 +12,13 @@ pub(crate) use paths::name;
 use core::fmt;
 use std::sync::Arc;
 
+use limpid_locks::mutex;
 use limpid_pmem::Media;
-use parking_lot::Mutex;
 
 use crate::anchor::{FLOOR_AT, STATE_AT};
 use crate::attributes::FileKind;
 use crate::check::{self, Found, PoolTree, Problem, State};
+use crate::classes::ORPHANS;
 use crate::core::{Core, Verified};
 use crate::error::{FsError, Result};
 use crate::fs::Fs;
@@ -115,7 +116,7 @@ impl Patient {
             journal: Journal::new(superblock.salt(), self.next),
             space: Space::open(&*media, geometry),
             inodes,
-            orphans: Mutex::new(root),
+            orphans: mutex(&ORPHANS, root),
             verified: Verified::new(&geometry),
             read_only,
             media,

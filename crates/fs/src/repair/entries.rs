@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Repair;
+use limpid_locks::mutex;
+
 use crate::attributes::{FileKind, Ino, Kind, NewNode};
 use crate::check::{Problem, State};
+use crate::classes::TREE;
 use crate::dir;
 use crate::error::{FsError, Result};
 use crate::fs::{Fs, ROOT};
@@ -144,8 +147,7 @@ impl Repair<'_> {
 
     /// The directory lost+found in the root, made if need be; another name if that is taken.
     fn lost_found(&self) -> Result<u64> {
-        let fs =
-            Fs { core: self.core.clone(), table: Default::default(), tree: Default::default() };
+        let fs = Fs { core: self.core.clone(), table: Default::default(), tree: mutex(&TREE, ()) };
         for number in 0u32.. {
             let name = match number {
                 0 => "lost+found".to_owned(),
