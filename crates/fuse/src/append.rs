@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 
 use crate::handles::Handle;
 use crate::metrics::Op;
+use crate::names::opening;
 use crate::privileges::Changer;
 use crate::server::{Served, Server, errno};
 
@@ -61,7 +62,8 @@ impl Append {
     fn append(&self) -> Served<usize> {
         let file = self.handle.appended.as_ref().expect("looked at before it is submitted");
         self.server.about_to_change(&self.handle, self.changer)?;
-        let (_, written) = file.append(&self.data).map_err(errno)?;
+        let (offset, written) = file.append(&self.data).map_err(errno)?;
+        self.server.determined(self.handle.ino, offset..offset + written as u64);
         self.server.wrote(&self.handle, written, self.flags)
     }
 }
@@ -92,7 +94,14 @@ impl Server {
     /// How the kernel is to treat an open file. It may keep what it has read: whatever changes the
     /// file without it tells it so.
     pub fn open_flags(&self, flags: i32) -> FopenFlags {
-        let flags_for_all = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+        let mut flags_for_all =
+            FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+        // Whoever cannot have stored through a map need not be told when closing what became of
+        // such stores.
+        let opening = opening(flags);
+        if !(opening.read && opening.write) {
+            flags_for_all |= FopenFlags::FOPEN_NOFLUSH;
+        }
         match self.is_shared_append(flags) {
             true => flags_for_all | FopenFlags::FOPEN_DIRECT_IO,
             false => flags_for_all,

@@ -57,6 +57,14 @@ impl OutsideCache for Server {
         self.fetch_holes(ino, bytes);
     }
 
+    fn determined(&self, ino: u64, bytes: Range<u64>) {
+        self.lost.settle(ino, &bytes);
+    }
+
+    fn lost(&self, ino: u64) -> Option<i32> {
+        self.all_stored(ino).err().map(|error| error.code())
+    }
+
     fn keep_out(&self, ino: u64, bytes: Range<u64>) -> u64 {
         self.gates.close(ino, bytes.clone(), || self.drop_pages(ino, &bytes))
     }

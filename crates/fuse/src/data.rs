@@ -8,7 +8,6 @@ use rustix::fs::FallocateFlags;
 
 use crate::handles::Handle;
 use crate::names::opening;
-use crate::pages::pages_of;
 use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
@@ -60,7 +59,9 @@ impl Server {
         };
         let bytes = offset..offset.saturating_add(size.into());
         self.gates.pass(handle.ino, bytes.clone());
-        if let Err(error) = self.note_holes(handle.ino, &handle.file, bytes) {
+        let noted = self.none_lost(handle.ino, &bytes);
+        let noted = noted.and_then(|()| self.note_holes(handle.ino, &handle.file, bytes));
+        if let Err(error) = noted {
             return reply(Err(error));
         }
         with_buffer(size as usize, |buffer| match handle.file.read_at(buffer, offset) {
@@ -72,39 +73,26 @@ impl Server {
         });
     }
 
-    /// Writes, for a program, or from the kernel's cache without a `changer`.
+    /// Writes, for a program.
     pub fn write(
         &self,
         number: u64,
         offset: u64,
         data: &[u8],
         flags: i32,
-        changer: Option<Changer>,
+        changer: Changer,
     ) -> Served<usize> {
         let handle = self.handle(number)?;
-        let Some(changer) = changer else {
-            self.metrics.written(data.len());
-            let written = write_from_cache(&handle.file, offset, data)?;
-            self.filled(handle.ino, offset, written);
-            return Ok(written);
-        };
         self.about_to_change(&handle, changer)?;
         self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
         let written = handle.file.write_at(data, offset).map_err(errno)?;
-        self.filled(handle.ino, offset, written);
+        self.determined(handle.ino, offset..offset + written as u64);
         self.wrote(&handle, written, flags)
     }
 
     /// What a change of an open file's bytes begins with.
     pub fn about_to_change(&self, handle: &Handle, changer: Changer) -> Served<()> {
         self.take_privileges(&handle.file.metadata().map_err(errno)?, changer)
-    }
-
-    /// Pages that were written are no holes any more.
-    fn filled(&self, ino: u64, offset: u64, len: usize) {
-        if len > 0 && self.pages.any(ino) {
-            self.pages.filled(ino, pages_of(&(offset..offset + len as u64)));
-        }
     }
 
     /// What follows a write of a program.
@@ -118,7 +106,13 @@ impl Server {
     pub fn sync(&self, number: u64, data_only: bool) -> Served<()> {
         let handle = self.handle(number)?;
         let synced = if data_only { handle.file.sync_data() } else { handle.file.sync_all() };
-        synced.map_err(errno)
+        synced.map_err(errno)?;
+        self.all_stored(handle.ino)
+    }
+
+    /// Before an open file is closed, by the one who has it open or by another.
+    pub fn flush(&self, number: u64) -> Served<()> {
+        self.all_stored(self.handle(number)?.ino)
     }
 
     /// fallocate(2) with the modes the kernel passes on.
@@ -151,7 +145,11 @@ impl Server {
         } else {
             return Err(Errno::EOPNOTSUPP);
         };
-        done.map_err(errno)
+        done.map_err(errno)?;
+        if what.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::ZERO_RANGE) {
+            self.determined(handle.ino, offset..offset.saturating_add(len));
+        }
+        Ok(())
     }
 
     /// Copies bytes from one open file to another; the number of bytes copied.
@@ -182,17 +180,7 @@ impl Server {
                 Err(_) => break,
             }
         }
+        self.determined(target.ino, to.1..to.1 + copied);
         Ok(copied as usize)
     }
-}
-
-/// Writes what programs stored through maps. The library may be waiting for it, so it waits for
-/// no gate; nor does it bring pages in. Stores through maps do not make a file longer: bytes past
-/// the end are of a file that got shorter by another way than the kernel's.
-fn write_from_cache(file: &limpid::File, offset: u64, data: &[u8]) -> Served<usize> {
-    let inside = file.len().saturating_sub(offset).min(data.len() as u64) as usize;
-    if inside > 0 {
-        file.write_all_at(&data[..inside], offset).map_err(errno)?;
-    }
-    Ok(data.len())
 }

@@ -35,6 +35,7 @@ mod gates;
 mod handles;
 mod known;
 mod listeners;
+mod lost;
 mod pages;
 
 mod append;
@@ -47,6 +48,7 @@ mod holes;
 mod names;
 mod requests;
 mod server;
+mod writeback;
 mod xattr;
 
 mod attach;

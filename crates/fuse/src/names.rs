@@ -134,6 +134,7 @@ impl Server {
         if let Some(size) = size {
             let file = self.inodes.open(ino, Opening::WRITE).map_err(errno)?;
             file.set_len(size).map_err(errno)?;
+            self.lost.settle(ino, &(size..u64::MAX));
         }
         if set != SetAttributes::default() {
             self.inodes.set_attributes(ino, &set).map_err(errno)?;

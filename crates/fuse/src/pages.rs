@@ -93,9 +93,11 @@ impl Pages {
         first
     }
 
-    /// Pages are no longer over a hole.
-    pub fn filled(&self, ino: u64, pages: Range<u64>) {
-        self.take(ino, &pages, Moment(u64::MAX));
+    /// Bytes were written: the pages they lie in are no longer over a hole.
+    pub fn filled(&self, ino: u64, bytes: &Range<u64>) {
+        if !bytes.is_empty() {
+            self.take(ino, &pages_of(bytes), Moment(u64::MAX));
+        }
     }
 
     /// Before pages are dropped: what [`dropped`](Pages::dropped) wants to know.
@@ -188,11 +190,11 @@ mod tests {
         assert_eq!(all(&pages), [10..25, 30..40]);
         pages.note(7, 25..30);
         assert_eq!(all(&pages), [10..40]);
-        pages.filled(7, 15..16);
+        pages.filled(7, &bytes_of(&(15..16)));
         assert_eq!(pages.held(7, &(12..17)), [12..15, 16..17]);
         assert_eq!(pages.count(7, &(0..u64::MAX)), 29);
         assert_eq!(pages.held(8, &(0..u64::MAX)), []);
-        pages.filled(7, 0..100);
+        pages.filled(7, &bytes_of(&(0..100)));
         assert!(!pages.any(7), "nothing is kept of it");
     }
 
@@ -231,7 +233,7 @@ mod tests {
             if noted {
                 pages.note(7, start..end);
             } else {
-                pages.filled(7, start..end);
+                pages.filled(7, &bytes_of(&(start..end)));
             }
             model[start as usize..end as usize].fill(noted);
             for page in 0..64 {

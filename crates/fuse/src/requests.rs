@@ -66,6 +66,7 @@ impl Filesystem for Serve {
         if self.0.options.exclusive {
             self.0.pool.leave();
         }
+        self.0.lost.clear();
         self.0.handles.clear();
         self.0.known.clear();
     }
@@ -90,7 +91,14 @@ impl Filesystem for Serve {
         // Many come as one request. Its end is not told, so the first counts as that.
         let first = LAST.replace(Some(req.unique())) != Some(req.unique());
         let _turn = first.then(|| self.begin());
-        self.0.known.forget(ino.0, nlookup, || self.0.pages.forget(ino.0));
+        let mut gone = false;
+        self.0.known.forget(ino.0, nlookup, || {
+            self.0.pages.forget(ino.0);
+            gone = true;
+        });
+        if gone {
+            self.0.lost.forget(ino.0);
+        }
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -291,10 +299,12 @@ impl Filesystem for Serve {
         }
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let from_cache = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let changer = (!from_cache).then(|| Changer::writer(req, kill));
-        if let Some(changer) = changer
-            && let Some(handle) = server.appending(fh.0, flags.0)
-        {
+        if from_cache {
+            let written = self.0.write_from_cache(fh.0, offset, data);
+            return server.reply_written(Op::Write, written, reply);
+        }
+        let changer = Changer::writer(req, kill);
+        if let Some(handle) = server.appending(fh.0, flags.0) {
             let server = self.0.clone();
             let data = data.into();
             return Append { server, handle, data, flags: flags.0, changer, reply }.submit();
@@ -303,9 +313,12 @@ impl Filesystem for Serve {
         server.reply_written(Op::Write, written, reply);
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Nothing is kept back, so the kernel need not ask again.
-        reply.error(Errno::ENOSYS);
+    fn flush(&self, _: &Request, _: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let (server, _turn) = self.begin();
+        match server.flush(fh.0) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
     }
 
     fn release(

@@ -16,6 +16,7 @@ use crate::gates::Gates;
 use crate::handles::Handles;
 use crate::known::Known;
 use crate::listeners::Listeners;
+use crate::lost::Lost;
 use crate::metrics::{Metrics, Op};
 use crate::options::MountOptions;
 use crate::pages::Pages;
@@ -33,6 +34,7 @@ pub(crate) struct Server {
     pub known: Known,
     pub gates: Gates,
     pub pages: Pages,
+    pub lost: Lost,
     pub aside: Aside,
     /// The way to the kernel, from when there is one.
     pub notifier: OnceLock<Notifier>,
@@ -71,6 +73,7 @@ impl Server {
             known: Known::default(),
             gates: Gates::default(),
             pages: Pages::default(),
+            lost: Lost::default(),
             aside: Aside::default(),
             notifier: OnceLock::new(),
             metrics: Metrics::default(),

@@ -97,6 +97,9 @@ pub enum Error {
     /// The kernel does not tell what the page tables hold.
     #[error("the page tables cannot be read: {0}")]
     Evidence(io::Error),
+    /// What a program stored through a map of the mount could not be written, and was lost.
+    #[error("what a program stored through a map is lost until it is written again: {0}")]
+    Lost(io::Error),
     /// The pool was closed.
     #[error("the pool is closed")]
     Closed,
@@ -123,7 +126,9 @@ impl Error {
             Error::EmptyMap | Error::Unaligned { .. } | Error::MisalignedAtomic { .. } => {
                 libc::EINVAL
             }
-            Error::Evidence(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            Error::Evidence(error) | Error::Lost(error) => {
+                error.raw_os_error().unwrap_or(libc::EIO)
+            }
         }
     }
 

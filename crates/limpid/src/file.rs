@@ -144,6 +144,8 @@ impl File {
             WriteAt::End => self.len()..u64::MAX,
         });
         let written = self.node.mapping.write(at, source)?;
+        let end = written.offset + written.len;
+        self.determined(changing.as_ref(), written.offset..end);
         self.changed_before(changing, written.offset);
         Ok((written.offset, written.len as usize))
     }
@@ -161,8 +163,10 @@ impl File {
     /// Sets the size; growing adds a hole.
     pub fn set_len(&self, size: u64) -> Result<()> {
         self.wants_write()?;
-        let _changing = self.changing(size..u64::MAX);
-        Ok(self.node.mapping.truncate(size)?)
+        let changing = self.changing(size..u64::MAX);
+        self.node.mapping.truncate(size)?;
+        self.determined(changing.as_ref(), size..u64::MAX);
+        Ok(())
     }
 
     /// Gives blocks to a range, so that writes there cannot run out of space; the file grows to
@@ -186,8 +190,10 @@ impl File {
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
         let bytes = range(offset, len)?;
-        let _changing = self.changing(bytes.clone());
-        Ok(self.node.mapping.punch(bytes)?)
+        let changing = self.changing(bytes.clone());
+        self.node.mapping.punch(bytes.clone())?;
+        self.determined(changing.as_ref(), bytes);
+        Ok(())
     }
 
     /// Makes a range read as zeroes, with blocks behind it. The file grows to the end of the
@@ -195,8 +201,10 @@ impl File {
     pub fn zero_range(&self, offset: u64, len: u64, keep_size: bool) -> Result<()> {
         self.wants_write()?;
         let bytes = range(offset, len)?;
-        let _changing = self.changing(bytes.clone());
-        Ok(self.node.mapping.zero_range(bytes, keep_size)?)
+        let changing = self.changing(bytes.clone());
+        self.node.mapping.zero_range(bytes.clone(), keep_size)?;
+        self.determined(changing.as_ref(), bytes);
+        Ok(())
     }
 
     /// Removes whole pages from the middle of the file; what follows moves down.
@@ -235,7 +243,7 @@ impl File {
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.node.inode().sync()?;
         self.pool.media.sync(0..self.pool.media.len())?;
-        Ok(())
+        self.nothing_lost()
     }
 
     /// As [`sync_all`](File::sync_all), without the times.
@@ -243,7 +251,7 @@ impl File {
         self.meet_outside();
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.pool.media.sync(0..self.pool.media.len())?;
-        Ok(())
+        self.nothing_lost()
     }
 
     /// Attributes.

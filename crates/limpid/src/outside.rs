@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 use limpid_locks::{Class, RwLock, rw_lock};
 
+use crate::error::{Error, Result};
 use crate::file::File;
 use crate::inodes::Held;
 use crate::pool::{Inner, Pool};
@@ -24,6 +25,12 @@ pub trait OutsideCache: Send + Sync {
     /// Before it is asked where a file has holes: what the cache has stored in those in `bytes`
     /// goes into the pool.
     fn write_back_holes(&self, ino: u64, bytes: Range<u64>);
+
+    /// All of `bytes` has been written, or cut off, or made a hole.
+    fn determined(&self, ino: u64, bytes: Range<u64>);
+
+    /// The errno of the failure that has lost bytes of the cache which nobody has written since.
+    fn lost(&self, ino: u64) -> Option<i32>;
 
     /// Before bytes change: what the cache has newer goes into the pool, what it has is dropped,
     /// and nothing comes in again until [`readmit`](OutsideCache::readmit) with what is returned.
@@ -151,6 +158,21 @@ impl File {
         drop(changing);
         if missed {
             drop(self.changing(at..u64::MAX));
+        }
+    }
+
+    /// A change that was kept out of has determined `bytes`.
+    pub(crate) fn determined(&self, changing: Option<&Changing<'_>>, bytes: Range<u64>) {
+        if let Some(changing) = changing {
+            changing.cache.determined(self.ino(), bytes);
+        }
+    }
+
+    /// At a sync, whether the cache outside has lost bytes that were to be stored.
+    pub(crate) fn nothing_lost(&self) -> Result<()> {
+        match self.outside().and_then(|cache| cache.lost(self.ino())) {
+            Some(errno) => Err(Error::Lost(std::io::Error::from_raw_os_error(errno))),
+            None => Ok(()),
         }
     }
 

@@ -86,6 +86,11 @@ struct Program {
     map: Option<KernelMap>,
 }
 
+/// How a call ended: `ok`, or the number of the error.
+fn said(result: rustix::io::Result<()>) -> String {
+    result.map_or_else(|error| error.raw_os_error().to_string(), |()| "ok".to_owned())
+}
+
 /// Obeys, if this process is the program.
 pub fn serve() {
     if std::env::var_os(VARIABLE).is_none() {
@@ -164,6 +169,17 @@ impl Program {
                 rustix::fs::fallocate(self.file(), flags, number(1), number(2)).unwrap();
             }
             "nlink" => return self.file().metadata().unwrap().nlink().to_string(),
+            "fsync?" => return said(rustix::fs::fsync(self.file())),
+            "msync?" => return said(self.map().sync()),
+            "read?" => {
+                let read = rustix::io::pread(self.file(), &mut [0; 8][..], number(1));
+                return said(read.map(|_| ()));
+            }
+            "unmap" => self.map = None,
+            "close?" => {
+                let file = self.file.take().expect("opened before");
+                return said(super::kernel_map::close(file));
+            }
             "sync" => self.file().sync_all().unwrap(),
             "exists" => return Path::new(words[1]).exists().to_string(),
             "mode" => return (fs::metadata(words[1]).unwrap().mode() & 0o7777).to_string(),

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each user has its part")]
 
 use std::fs::File;
+use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
@@ -54,6 +55,12 @@ impl KernelMap {
         // SAFETY: the whole map, which is alive.
         unsafe { msync(self.start.cast(), self.len, MsyncFlags::SYNC) }
     }
+}
+
+/// Closes a file, and tells what close(2) says.
+pub fn close(file: File) -> rustix::io::Result<()> {
+    // SAFETY: the number is the file's, which nobody has any more.
+    unsafe { rustix::io::try_close(file.into_raw_fd()) }
 }
 
 impl Drop for KernelMap {

@@ -30,7 +30,11 @@ pub struct Mounted {
 impl Mounted {
     /// A new pool of 256 MiB, mounted; `None` where the system cannot mount, which is said.
     pub fn new(options: MountOptions) -> Option<Mounted> {
-        let pool = Pool::memory(256 << 20).unwrap();
+        Mounted::with(Pool::memory(256 << 20).unwrap(), options)
+    }
+
+    /// A pool, mounted; as above.
+    pub fn with(pool: Pool, options: MountOptions) -> Option<Mounted> {
         let folder = tempfile::tempdir().unwrap();
         match mount(pool.clone(), folder.path(), options) {
             Ok(mount) => Some(Mounted { pool, mount: Some(mount), folder: Some(folder) }),

@@ -1,0 +1,152 @@
+//! Goal: a store through a map that finds no space is not lost without a word: everybody who syncs
+//! or closes the file is told until its bytes are written, cut off or made a hole, nobody sees
+//! them as if they were stored, and everything works when there is room again.
+//!
+//! Method: a program stores into holes of a file on a pool that another file has filled up.
+
+mod common;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use common::Mounted;
+use common::client::Client;
+use limpid::{File, Pool};
+use limpid_fuse::MountOptions;
+use rustix::io::Errno;
+
+const LEN: u64 = 64 << 10;
+const PAGE: u64 = 4096;
+
+/// The program.
+#[test]
+fn client() {
+    common::client::serve();
+}
+
+/// A mounted pool without room, and a program with a map of a file of holes. A page of that file,
+/// the third, has blocks.
+fn full() -> Option<(Mounted, Client)> {
+    let pool = Pool::memory(16 << 20).unwrap();
+    let mounted = Mounted::with(pool, MountOptions::default())?;
+    std::fs::File::create(mounted.path("f")).unwrap().set_len(LEN).unwrap();
+    let mut program = Client::new();
+    program.ask(&format!("open {}", mounted.path("f").display()));
+    program.ask(&format!("write {} 1", 2 * PAGE));
+    let mut fill = std::fs::File::create(mounted.path("fill")).unwrap();
+    let mut len = 1 << 20;
+    while len >= PAGE as usize {
+        if fill.write(&vec![1; len]).is_err() {
+            len /= 2;
+        }
+    }
+    program.ask(&format!("map {LEN}"));
+    Some((mounted, program))
+}
+
+fn number(error: Errno) -> String {
+    error.raw_os_error().to_string()
+}
+
+/// Waits until reading the word at `at` says `what`: the kernel's page goes when it was told that
+/// the writeback failed, which its caller may learn a little before.
+fn reads_as(program: &mut Client, at: u64, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while program.ask(&format!("read? {at}")) != what {
+        assert!(Instant::now() < deadline, "byte {at} does not come to be read as {what}");
+    }
+}
+
+#[test]
+fn everybody_is_told_until_the_bytes_are_a_hole() {
+    let Some((mounted, mut program)) = full() else { return };
+    let mut other = Client::new();
+    other.ask(&format!("open {}", mounted.path("f").display()));
+    for page in [0, 1, 2, 7] {
+        program.ask(&format!("store {} 7", page * PAGE));
+    }
+    let full = number(Errno::NOSPC);
+    for call in ["msync?", "msync?", "fsync?", "msync?", "fsync?"] {
+        assert_eq!(program.ask(call), full, "{call}");
+    }
+    assert_eq!(other.ask("fsync?"), full);
+    let inside = File::open(&mounted.pool, "/f").unwrap();
+    assert!(inside.sync_all().is_err_and(|error| error.errno() == Errno::NOSPC.raw_os_error()));
+    assert!(inside.sync_data().is_err());
+    reads_as(&mut program, 0, &number(Errno::IO));
+    reads_as(&mut program, 7 * PAGE + 4088, &number(Errno::IO));
+    // Neighbours with blocks are stored, and holes nobody stored to are holes.
+    assert_eq!(program.number(&format!("read {}", 2 * PAGE)), 7);
+    assert_eq!(program.number(&format!("load {}", 3 * PAGE)), 0);
+    program.ask("unmap");
+    assert_eq!(program.ask("close?"), full);
+    assert_eq!(other.ask("fsync?"), full);
+    other.ask(&format!("punch 0 {}", 2 * PAGE));
+    assert_eq!(other.ask("fsync?"), full);
+    other.ask(&format!("punch {} {PAGE}", 7 * PAGE));
+    assert_eq!(other.ask("fsync?"), "ok");
+    assert_eq!(other.number("read 0"), 0);
+    assert_eq!(other.ask("close?"), "ok");
+    inside.sync_all().unwrap();
+    drop((inside, program, other));
+    mounted.finish();
+}
+
+#[test]
+fn it_all_works_when_there_is_room() {
+    let Some((mounted, mut program)) = full() else { return };
+    program.ask("store 0 7");
+    program.ask(&format!("store {PAGE} 7"));
+    program.ask(&format!("store {} 7", 3 * PAGE));
+    program.ask(&format!("store {} 7", 4 * PAGE));
+    assert_ne!(program.ask("msync?"), "ok");
+    reads_as(&mut program, 0, &number(Errno::IO));
+    std::fs::remove_file(mounted.path("fill")).unwrap();
+    // Other bytes of the page than those that are written are lost yet.
+    program.ask("write 0 8");
+    assert_ne!(program.ask("fsync?"), "ok");
+    let inside = limpid::OpenOptions::new().write(true).open(&mounted.pool, "/f").unwrap();
+    inside.write_all_at(&[9; 2 * PAGE as usize], 0).unwrap();
+    assert_ne!(program.ask("fsync?"), "ok");
+    inside.punch_hole(3 * PAGE, PAGE).unwrap();
+    inside.set_len(4 * PAGE).unwrap();
+    inside.set_len(LEN).unwrap();
+    assert_eq!(program.number("len"), LEN);
+    for page in [0, 3, 4, 5] {
+        program.ask(&format!("store {} 10", page * PAGE + 8));
+    }
+    assert_eq!(program.ask("msync?"), "ok");
+    assert_eq!(program.number("load 0"), u64::from_ne_bytes([9; 8]));
+    assert_eq!(program.number(&format!("read {}", 4 * PAGE + 8)), 10);
+    drop((inside, program));
+    mounted.finish();
+}
+
+#[test]
+fn a_load_of_what_is_lost_does_not_go_on() {
+    let Some((mounted, mut program)) = full() else { return };
+    program.ask("store 0 7");
+    assert_ne!(program.ask("msync?"), "ok");
+    reads_as(&mut program, 0, &number(Errno::IO));
+    program.tell("load 0");
+    assert_eq!(program.died_of(), Some(rustix::process::Signal::BUS.as_raw()));
+    drop(program);
+    mounted.finish();
+}
+
+#[test]
+fn closing_tells_what_unmapping_does_not() {
+    let Some((mounted, mut program)) = full() else { return };
+    program.ask("store 0 7");
+    program.ask("unmap");
+    assert_eq!(program.ask("close?"), number(Errno::NOSPC));
+    // A file without a name is forgotten, and its number can be another's.
+    std::fs::remove_file(mounted.path("f")).unwrap();
+    std::fs::remove_file(mounted.path("fill")).unwrap();
+    std::fs::write(mounted.path("f"), b"good bytes").unwrap();
+    program.ask(&format!("open {}", mounted.path("f").display()));
+    assert_eq!(program.ask("fsync?"), "ok");
+    assert_eq!(program.ask("close?"), "ok");
+    drop(program);
+    mounted.finish();
+}
