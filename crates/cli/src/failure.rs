@@ -69,7 +69,7 @@ impl Failure {
         match (inner, error.raw_os_error()) {
             (Some(inner), _) => Failure::from_pool(inner, place),
             (None, Some(errno)) => by_errno(errno, error.to_string(), place),
-            (None, None) => Failure::new(error.to_string(), place, "try again"),
+            (None, None) => Failure::new(error.to_string(), place, "check the arguments"),
         }
     }
 
@@ -101,9 +101,11 @@ impl Failure {
                 let what = format!("the pool is in use by process {pid}");
                 Failure::new(what, place, "wait until it lets go, or end it")
             }
-            OpenError::InUse { pid: None, .. } => {
-                Failure::new("the pool is in use by another process", place, "try again")
-            }
+            OpenError::InUse { pid: None, .. } => Failure::new(
+                "the pool is in use by another process",
+                place,
+                "wait until it lets go",
+            ),
             OpenError::Exists { .. } => {
                 Failure::new("exists already", place, "--force overwrites it and all it holds")
             }
@@ -211,6 +213,9 @@ fn by_errno(errno: i32, text: String, place: impl fmt::Display) -> Failure {
         Errno::MLINK => ("too many links", "copy the file instead"),
         Errno::FBIG => ("the file would be too large", "give a smaller size"),
         Errno::IO => ("the medium failed", "copy out what can be read, and replace it"),
+        Errno::NOTCONN => {
+            ("the mount there is dead: its process is gone", "clear it with 'limpid umount'")
+        }
         Errno::BUSY | Errno::TXTBSY => ("in use", "try again later"),
         _ => return Failure::new(text, place, "check the arguments"),
     };

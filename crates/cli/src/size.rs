@@ -11,7 +11,7 @@ pub enum SizeError {
     UnknownUnit(String),
     /// It does not come to a whole number of bytes.
     NotWhole,
-    /// It is larger than 16 EiB.
+    /// It is larger than the largest file that a system call can tell of.
     TooLarge,
 }
 
@@ -43,7 +43,8 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     let unit = unit_bytes(unit).ok_or_else(|| SizeError::UnknownUnit(unit.to_owned()))?;
     let whole: u64 = whole.parse().map_err(|_| SizeError::TooLarge)?;
     let bytes = whole.checked_mul(unit).ok_or(SizeError::TooLarge)?;
-    bytes.checked_add(fraction_of(fraction, unit)?).ok_or(SizeError::TooLarge)
+    let bytes = bytes.checked_add(fraction_of(fraction, unit)?);
+    bytes.filter(|bytes| *bytes <= i64::MAX as u64).ok_or(SizeError::TooLarge)
 }
 
 /// The bytes that the digits behind the point stand for, rounded down. A byte has no parts.
@@ -126,6 +127,7 @@ mod tests {
             ("0x10", unit("x10")),
             ("١", unit("١")),
             ("1.5", SizeError::NotWhole),
+            ("8192PiB", SizeError::TooLarge),
             ("16384PiB", SizeError::TooLarge),
             ("99999999999999999999", SizeError::TooLarge),
         ] {

@@ -78,7 +78,7 @@ fn command_lines_that_cannot_be_meant_are_usage_errors() {
         (&["mkfs", "new", "--size", "1GB"], "unknown unit 'GB'"),
         (&["mkfs", "new", "--size", "99999999999999999999"], "larger than any file"),
         (&["mkfs", "new", "--size", "9EiB"], "unknown unit 'EiB'"),
-        (&["mkfs", "new", "--size", "8192PiB"], "more than a file can have"),
+        (&["mkfs", "new", "--size", "8192PiB"], "larger than any file"),
         (&["mkfs", "new"], "give --size"),
         (&["truncate", "-s", "1Q", "p:/f"], "unknown unit 'Q'"),
         (&["truncate", "-s", "-5", "p:/f"], "no number"),
@@ -140,7 +140,7 @@ fn operations_that_cannot_be_done_change_nothing() {
         (&["ln", "-s", "", "p:/x"], ""),
         (&["mv", "p:/d", "p:/f"], "not a directory"),
         (&["mv", "p:/none", "p:/x"], "no such file"),
-        (&["truncate", "-s", "16383P", "p:/f"], "too large"),
+        (&["truncate", "-s", "16383P", "p:/f"], "larger than any file"),
         (&["truncate", "-s", "1", "p:/d"], "is a directory"),
     ] {
         let ended = sandbox.fails(arguments, what);

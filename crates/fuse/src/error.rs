@@ -63,6 +63,17 @@ pub enum MountError {
     /// The pool is mounted already by this process.
     #[error("this process has mounted the pool already")]
     Twice,
+    /// So many threads cannot be had, or are more than [`MAX_THREADS`](crate::MAX_THREADS).
+    #[error("{threads} threads cannot be started: {source}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The process or thread behind the mount ended before it served anything.
+    #[error("the mount could not be served: {0}")]
+    NotServed(io::Error),
     /// An option cannot be changed while the pool is mounted.
     #[error("cannot be changed while mounted: {0}")]
     Unchangeable(&'static str),

@@ -59,7 +59,7 @@ mod unmount;
 pub use error::MountError;
 pub use limpid::AccessTimes;
 pub use metrics::METRICS_XATTR;
-pub use options::MountOptions;
+pub use options::{MAX_THREADS, MountOptions};
 pub use remount::{mounted_options, remount};
 pub use session::{Detach, Mount, check_mount_point, mount};
 pub use unmount::{MountState, look, metrics, unmount};

@@ -7,6 +7,9 @@ use rustix::mount::MountFlags;
 
 use crate::listeners::Listeners;
 
+/// Most threads that a mount can have.
+pub const MAX_THREADS: usize = 256;
+
 /// How a pool is mounted.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
@@ -39,7 +42,8 @@ pub struct MountOptions {
     pub umask: Option<u32>,
     /// What the table of mounts shows as the source; the default is the pool's path.
     pub source: Option<String>,
-    /// Threads that serve requests; the default follows the number of processors.
+    /// Threads that serve requests, up to [`MAX_THREADS`]; the default follows the number of
+    /// processors. There are always two at least.
     pub threads: Option<usize>,
     /// How long a thread looks for the next request before it sleeps, while requests follow
     /// closely on each other; zero: it sleeps at once.

@@ -3,16 +3,18 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use fuser::{Config, Session, SessionACL};
 use limpid::{OutsideCache, Pool};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::mount::MountFlags;
 
 use crate::attach::{self, Attached, Wanted};
 use crate::error::MountError;
-use crate::options::MountOptions;
+use crate::options::{MAX_THREADS, MountOptions};
 use crate::requests::Serve;
 use crate::server::{MAX_TRANSFER, Server};
 use crate::unmount::{self, MountState};
@@ -43,7 +45,7 @@ impl Detach {
 /// Mounts a pool at a directory, which must be empty. On return the mount is usable.
 pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, MountError> {
     let dir = check_mount_point(dir)?;
-    drop(attach::open_device()?);
+    try_threads(options.thread_count())?;
     let (wanted, config) = (wanted(&pool, &options), config(&options));
     let server = Arc::new(Server::new(pool, options).map_err(MountError::Refused)?);
     if !server.pool.set_outside_cache(Arc::downgrade(&server) as Weak<dyn OutsideCache>) {
@@ -52,10 +54,49 @@ pub fn mount(pool: Pool, dir: &Path, options: MountOptions) -> Result<Mount, Mou
     let (attached, device) = attach::attach(&dir, &wanted)?;
     let attached = Arc::new(attached);
     let served = serve(server, device, &attached, config);
-    let thread = served.inspect_err(|_| attached.end()).map_err(MountError::Refused)?;
-    let mount = Mount { attached, thread: Some(thread) };
+    let thread = served.inspect_err(|_| attached.end()).map_err(MountError::NotServed)?;
+    let mut mount = Mount { attached, thread: Some(thread) };
+    // It is usable when a request has come through.
+    if let Err(error) = statx(CWD, &dir, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
+        mount.attached.end();
+        return Err(MountError::NotServed(mount.join().err().unwrap_or(error.into())));
+    }
     widen_readahead(&mount.attached);
     Ok(mount)
+}
+
+/// Finds out whether so many threads can be had, each with a device of its own, before anything is
+/// mounted: when a mount is being served it is late to find that out.
+fn try_threads(threads: usize) -> Result<(), MountError> {
+    let at = |source| MountError::Threads { threads, source };
+    if threads > MAX_THREADS {
+        return Err(at(io::ErrorKind::InvalidInput.into()));
+    }
+    // The first tells whether there is a device at all.
+    let mut devices = vec![attach::open_device()?];
+    while devices.len() < threads {
+        devices.push(attach::open_device().map_err(|error| match error {
+            MountError::NoFuse(source) => at(source),
+            error => error,
+        })?);
+    }
+    let begun = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut all = Vec::with_capacity(threads);
+        let wait = || {
+            // None ends before all have begun.
+            while !begun.load(Ordering::Acquire) {
+                std::thread::park();
+            }
+        };
+        let result = (0..threads).try_for_each(|_| {
+            all.push(std::thread::Builder::new().spawn_scoped(scope, wait)?);
+            Ok(())
+        });
+        begun.store(true, Ordering::Release);
+        all.iter().for_each(|thread| thread.thread().unpark());
+        result.map_err(at)
+    })
 }
 
 /// Greets the kernel, and serves it in a thread of its own until the mount is gone.

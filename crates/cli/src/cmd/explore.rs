@@ -82,6 +82,9 @@ struct How {
     json: bool,
 }
 
+/// Longer than anybody waits, and still a time that can be added to today's.
+const LONGEST: u64 = 10_000 * 3600;
+
 fn parse_budget(text: &str) -> std::result::Result<Duration, String> {
     let (number, unit) =
         text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -92,7 +95,8 @@ fn parse_budget(text: &str) -> std::result::Result<Duration, String> {
         _ => return Err("use a number with s, m or h".into()),
     };
     let number: u64 = number.parse().map_err(|_| "use a number with s, m or h".to_string())?;
-    number.checked_mul(factor).map(Duration::from_secs).ok_or("too long".into())
+    let seconds = number.checked_mul(factor).filter(|seconds| *seconds <= LONGEST);
+    seconds.map(Duration::from_secs).ok_or("longer than 10000h".into())
 }
 
 impl Explore {

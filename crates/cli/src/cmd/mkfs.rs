@@ -82,10 +82,6 @@ impl Mkfs {
                 return Err(Failure::usage("how large is it to be?", place, "give --size"));
             }
         };
-        if size > i64::MAX as u64 {
-            let what = format!("{size} bytes are more than a file can have");
-            return Err(Failure::usage(what, self.pool.display(), "give a smaller --size"));
-        }
         if size < limpid::MIN_POOL_SIZE {
             let what = format!("{size} bytes are too few for a pool");
             let advice = format!("give --size {} or more", limpid::MIN_POOL_SIZE);

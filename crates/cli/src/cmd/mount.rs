@@ -229,7 +229,10 @@ fn detach(log: Option<fs::File>) -> Result<()> {
 
 fn serve_until_unmounted(mounted: Mounted) -> Result<()> {
     let dir = mounted.dir().to_owned();
-    mounted.wait().at(dir.display())
+    mounted.wait().map_err(|error| {
+        let what = format!("the mount ended before it was unmounted: {error}");
+        Failure::new(what, dir.display(), "mount it anew; what returned is in the pool")
+    })
 }
 
 /// The first signal unmounts: at once if nobody uses the mount, else for everybody who comes. The
@@ -274,6 +277,8 @@ pub fn failure(error: &MountError, dir: &Path) -> Failure {
         MountError::Busy { .. } => "end what uses it (see 'fuser -m'), or give --lazy",
         MountError::NoFuse(_) => "load the kernel's module: 'modprobe fuse'",
         MountError::NotPermitted(_) => "run as root, or get the right to read and write /dev/fuse",
+        MountError::Threads { .. } => "give fewer with '-o threads='",
+        MountError::NotServed(_) => "see 'ulimit -a' for what may have run out",
         MountError::Unchangeable(_) => "unmount it and mount it with that option",
         MountError::NotRoot => "run as root",
         MountError::NoHelper => "run as root, or install fusermount3 (package fuse3)",

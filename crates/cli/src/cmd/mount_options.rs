@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use limpid_fuse::{AccessTimes, MountOptions};
+use limpid_fuse::{AccessTimes, MAX_THREADS, MountOptions};
 
 use crate::failure::{Failure, Result};
 
@@ -154,8 +154,13 @@ fn flag(options: &mut MountOptions, name: &str) -> bool {
 fn assign(options: &mut MountOptions, name: &str, value: &str) -> Result<bool> {
     let bad = |what: &str| Failure::usage(what, format!("{name}={value}"), "give a number");
     match name {
-        "uid" => options.uid = Some(value.parse().map_err(|_| bad("not a user's number"))?),
-        "gid" => options.gid = Some(value.parse().map_err(|_| bad("not a group's number"))?),
+        // The largest stands for nobody in system calls.
+        "uid" | "gid" => {
+            let id = value.parse().ok().filter(|id| *id != u32::MAX);
+            let whose = if name == "uid" { "user" } else { "group" };
+            let id = Some(id.ok_or_else(|| bad(&format!("not a {whose}'s number")))?);
+            if name == "uid" { options.uid = id } else { options.gid = id }
+        }
         "umask" => {
             let mask = u32::from_str_radix(value, 8).ok().filter(|mask| *mask <= 0o777);
             let bad = bad("not an octal number up to 777");
@@ -167,7 +172,11 @@ fn assign(options: &mut MountOptions, name: &str, value: &str) -> Result<bool> {
             let bad = bad("not a number of microseconds up to 10000");
             options.busy_poll = Duration::from_micros(micros.ok_or(bad)?);
         }
-        "threads" => options.threads = Some(value.parse().map_err(|_| bad("not a number"))?),
+        "threads" => {
+            let threads = value.parse().ok().filter(|threads| (1..=MAX_THREADS).contains(threads));
+            let bad = bad(&format!("not a number of threads from 1 to {MAX_THREADS}"));
+            options.threads = Some(threads.ok_or(bad)?);
+        }
         _ => return Ok(false),
     }
     Ok(true)

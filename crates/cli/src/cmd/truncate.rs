@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use limpid::OpenOptions;
+use rustix::io::Errno;
 
 use crate::failure::{At, Result};
 use crate::pool_path;
@@ -29,8 +30,17 @@ impl Truncate {
             if let Ok(metadata) = pool.metadata(&path.path) {
                 super::expect_file(metadata.kind, &path)?;
             }
-            let file = OpenOptions::new().write(true).create(true).open(&pool, &path.path);
-            file.and_then(|file| file.set_len(self.size)).at(&path)?;
+            let open = |new| OpenOptions::new().write(true).create_new(new).open(&pool, &path.path);
+            let (file, is_new) = match open(false) {
+                Err(error) if error.errno() == Errno::NOENT.raw_os_error() => (open(true), true),
+                file => (file, false),
+            };
+            let sized = file.at(&path)?.set_len(self.size);
+            if sized.is_err() && is_new {
+                // A size that cannot be given makes no file.
+                let _ = pool.remove_file(&path.path);
+            }
+            sized.at(&path)?;
         }
         Ok(())
     }
