@@ -81,6 +81,11 @@ impl Failure {
             other => other.to_string(),
         };
         match error {
+            _ if error.host_is_full() => Failure::new(
+                text,
+                place,
+                "make room on that disk, then go on; the pool is in order",
+            ),
             Error::Path { source: FsError::InvalidName | FsError::Busy, .. } => {
                 let advice = "the root, '.' and '..' cannot be made, moved or removed";
                 Failure::new(text, place, advice)

@@ -163,7 +163,7 @@ impl FsError {
         const EUCLEAN: i32 = 117;
         match self {
             FsError::Corrupt { .. } => EUCLEAN,
-            FsError::NoSpace => ENOSPC,
+            FsError::NoSpace | FsError::Media(MediaError::Full { .. }) => ENOSPC,
             FsError::NameTooLong => ENAMETOOLONG,
             FsError::Exists => EEXIST,
             FsError::NotFound => ENOENT,
@@ -189,6 +189,19 @@ impl FsError {
 
 /// Shorthand used across the crate.
 pub(crate) type Result<T> = core::result::Result<T, FsError>;
+
+/// Whether nothing but the host's room is missing.
+pub(crate) fn is_full(error: &MediaError) -> bool {
+    matches!(error, MediaError::Full { .. })
+}
+
+/// Of a transaction that is committed: a host that breaks its promise of room has failed it.
+pub(crate) fn committed_already(error: FsError) -> FsError {
+    match error {
+        FsError::Media(MediaError::Full { at }) => FsError::Media(MediaError::Io { at }),
+        error => error,
+    }
+}
 
 /// A [`FsError::Corrupt`].
 pub(crate) fn corrupt<T>(what: What, at: u64, why: &'static str) -> Result<T> {

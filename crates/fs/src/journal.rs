@@ -38,7 +38,7 @@ use limpid_pmem::{Durability, Media, Persist};
 use crate::anchor::FLOOR_AT;
 use crate::canary::{Step, left_out};
 use crate::classes::{FLOOR, LANE};
-use crate::error::{FsError, Result};
+use crate::error::{FsError, Result, committed_already};
 use crate::layout::{BLOCK, JOURNAL, LANES, SLOT_BLOCKS, SLOTS};
 use crate::seal;
 
@@ -198,12 +198,16 @@ impl Journal {
             return Ok(Committed { lane: None });
         }
         let (index, mut lane) = self.free_lane(media)?;
+        // Before the number is drawn: a record that was begun cannot be left out.
+        let at = slot_at(index, lane.next);
+        media.reserve(at..at + record.len() as u64)?;
         let seq = self.sequence.draw(index);
         let floor = self.sequence.floor().min(seq);
         Header::write(seq, floor, record, self.salt);
         let slot = if left_out(Step::KeepSlot) { 0 } else { lane.next };
         let persist = if left_out(Step::FlushRecord) { Persist::No } else { Persist::Yes };
-        media.write(slot_at(index, slot), record, persist)?;
+        let written = media.write(slot_at(index, slot), record, persist);
+        written.map_err(|error| committed_already(error.into()))?;
         if !left_out(Step::FenceRecord) {
             media.fence();
         }

@@ -18,7 +18,7 @@ use crate::alloc::{Purpose, Want};
 use crate::canary::{Step, left_out};
 use crate::core::Core;
 use crate::entry::Entry;
-use crate::error::{FsError, Result, What, corrupt};
+use crate::error::{FsError, Result, What, committed_already, corrupt, is_full};
 use crate::journal::{HEADER, SLOT_BYTES};
 use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, GROUP, by_group};
 use crate::node::{Bytes, Expected, NodeBuf, verify};
@@ -232,7 +232,8 @@ impl<'a> Tx<'a> {
             let result = self
                 .build(&changes, &mut images, &mut record)
                 .and_then(|()| self.write(&changes, &images, &mut record));
-            let media_failed = matches!(result, Err(FsError::Media(_)));
+            // Room is asked for before anything is written.
+            let media_failed = matches!(result, Err(FsError::Media(error)) if !is_full(&error));
             if result.is_err() && !media_failed {
                 undo(&changes, &mut images);
             }
@@ -240,10 +241,14 @@ impl<'a> Tx<'a> {
             result
         });
         if let Err(error) = result {
-            if let FsError::Media(failure) = error {
+            if let FsError::Media(failure) = error
+                && !is_full(&failure)
+            {
                 // The record may be whole or not; nobody can say before the next recovery.
                 self.core.journal.stop(match failure {
-                    MediaError::Io { at } | MediaError::OutOfRange { at, .. } => at,
+                    MediaError::Io { at }
+                    | MediaError::Full { at }
+                    | MediaError::OutOfRange { at, .. } => at,
                     MediaError::Buffer | MediaError::ReadOnly => 0,
                 });
                 self.committed = true;
@@ -369,12 +374,30 @@ impl<'a> Tx<'a> {
         if left_out(Step::CommitBeforeApply) {
             self.apply(changes, images)?;
         }
+        self.reserve(changes)?;
         self.warm_on();
         let committed = self.core.journal.commit(media, record)?;
         self.warm_on();
-        self.apply(changes, images)?;
+        self.apply(changes, images).map_err(committed_already)?;
         self.warm_on();
         self.core.journal.finish(media, committed);
+        Ok(())
+    }
+
+    /// Sees to it that what [`apply`](Tx::apply) stores finds room on the host: once the record is
+    /// committed there is no way back.
+    fn reserve(&self, changes: &[Change]) -> Result<()> {
+        let media = &*self.core.media;
+        for change in changes {
+            let at = self.core.geometry.bitmap_at(change.group);
+            media.reserve(at..at + BLOCK)?;
+        }
+        for (at, _, len) in &self.puts {
+            media.reserve(*at..*at + *len as u64)?;
+        }
+        for node in self.nodes.iter().filter(|node| node.dirty != 0) {
+            media.reserve(node.block * BLOCK..(node.block + 1) * BLOCK)?;
+        }
         Ok(())
     }
 

@@ -117,6 +117,7 @@ impl Error {
             }
             Error::Open(error) => open_errno(error),
             Error::Media(MediaError::Buffer) => libc::EFAULT,
+            Error::Media(MediaError::Full { .. }) => libc::ENOSPC,
             Error::Media(MediaError::ReadOnly) => libc::EROFS,
             Error::Media(_) => libc::EIO,
             Error::NoMaps(_) | Error::Map(_) | Error::Granularity { .. } => libc::EOPNOTSUPP,
@@ -130,6 +131,17 @@ impl Error {
                 error.raw_os_error().unwrap_or(libc::EIO)
             }
         }
+    }
+
+    /// Whether the file system that holds the pool's file is full. Nothing else is wrong then: the
+    /// same call works when there is room.
+    pub fn host_is_full(&self) -> bool {
+        let source = match self {
+            Error::Path { source, .. } | Error::Fs(source) | Error::Pool { source, .. } => source,
+            Error::Media(error) => &FsError::Media(*error),
+            _ => return false,
+        };
+        matches!(source, FsError::Media(MediaError::Full { .. }))
     }
 
     pub(crate) fn at(path: &Path) -> impl Fn(FsError) -> Error + '_ {

@@ -302,9 +302,15 @@ impl Pool {
         }
     }
 
-    /// Space and inodes.
+    /// Space and inodes. Of a pool in a sparse file no more is free than the host has room for.
     pub fn statfs(&self) -> Result<Statfs> {
-        Ok(self.inner.fs.statfs())
+        let mut space = self.inner.fs.statfs();
+        if let Some((left, given)) = self.inner.medium.host_storage() {
+            let used = (space.blocks - space.free) * limpid_fs::BLOCK;
+            let most = (given.saturating_sub(used)).saturating_add(left) / limpid_fs::BLOCK;
+            space.available = space.available.min(most);
+        }
+        Ok(space)
     }
 
     /// Makes everything durable: stores through maps, times, and on a plain file all of its

@@ -28,6 +28,8 @@ mod devdax;
 #[cfg(feature = "std")]
 mod holder;
 #[cfg(feature = "std")]
+mod host;
+#[cfg(feature = "std")]
 mod lock;
 #[cfg(feature = "std")]
 mod mapping;

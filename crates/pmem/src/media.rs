@@ -28,10 +28,17 @@ pub enum Persist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// The medium could not deliver or take the bytes at this device offset (hardware poison, or
-    /// the host file shrank or ran out of space below the pool).
+    /// the host file shrank below the pool).
     #[error("the medium failed at byte {at}")]
     Io {
         /// Device offset of the first byte that failed.
+        at: u64,
+    },
+    /// The pool lies in a plain file, and the file system that holds it has no room for the bytes
+    /// at this device offset. Nothing else is wrong: all goes on when there is room.
+    #[error("the disk that holds the pool's file is full")]
+    Full {
+        /// Device offset of the first byte that found no room.
         at: u64,
     },
     /// The caller's own buffer could not be accessed (it lies in a map past the end of its file).
@@ -90,6 +97,13 @@ pub trait Media: Send + Sync {
     /// Hints that the range will be written soon; does nothing else, whatever the range.
     fn prefetch(&self, range: Range<u64>) {
         _ = range;
+    }
+
+    /// Sees to it that stores to a range will not fail for want of room on the host. Media that
+    /// have all their storage do nothing.
+    fn reserve(&self, range: Range<u64>) -> Result<(), MediaError> {
+        let _ = range;
+        Ok(())
     }
 
     /// Atomic load of the aligned 8 bytes at `at` (acquire).

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::mm::{Advice, MapFlags, MsyncFlags, madvise, msync};
 
 use crate::arch;
+use crate::host::Room;
 use crate::mapping::Mapping;
 use crate::media::{Durability, Media, MediaError, Persist};
 use crate::region::{Mode, Region};
-use crate::{holder, lock};
+use crate::{holder, host, lock};
 
 /// What a medium is, as the kernel told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +56,8 @@ pub struct Medium {
     parts: Parts,
     /// Carries the lock.
     fd: OwnedFd,
+    /// Where the medium is a file: which of its pages have storage.
+    room: Option<Room>,
     /// Keeps the region's memory; must be dropped after it, which holds no memory of its own.
     _mapping: Mapping,
 }
@@ -108,7 +111,9 @@ impl Medium {
         // SAFETY: the mapping covers `len` bytes with this protection, and lives as long as the
         // region, since both are fields of one value and the mapping is never replaced.
         let region = unsafe { Region::new(mapping.base(), parts.len, mode) };
-        Medium { region, parts, fd, _mapping: mapping }
+        let in_file = matches!(parts.kind, Kind::File | Kind::Fsdax);
+        let room = in_file.then(|| Room::new(parts.len));
+        Medium { region, parts, fd, room, _mapping: mapping }
     }
 
     /// What the medium is.
@@ -159,6 +164,38 @@ impl Medium {
         holder::leave(self.fd.as_fd());
     }
 
+    /// Bytes of storage that the host can still give to the medium's file, and bytes that the file
+    /// has. None where the medium is no file, or the host does not tell.
+    pub fn host_storage(&self) -> Option<(u64, u64)> {
+        self.room.as_ref().and_then(|_| host::storage(self.fd.as_fd()))
+    }
+
+    /// Stores, and asks the host for storage where a store faults.
+    #[inline]
+    fn storing(&self, store: impl Fn() -> Result<(), MediaError>) -> Result<(), MediaError> {
+        let result = store();
+        match result {
+            Err(MediaError::Io { at }) if self.room.is_some() => self.store_again(at, store),
+            _ => result,
+        }
+    }
+
+    /// As often as the host gives storage and another byte faults.
+    #[cold]
+    fn store_again(
+        &self,
+        mut at: u64,
+        store: impl Fn() -> Result<(), MediaError>,
+    ) -> Result<(), MediaError> {
+        loop {
+            host::after_fault(self.fd.as_fd(), at)?;
+            match store() {
+                Err(MediaError::Io { at: next }) if next > at => at = next,
+                result => return result,
+            }
+        }
+    }
+
     /// One line that tells what this medium is and what it gives.
     pub fn describe(&self) -> String {
         let durability = match (self.durability(), self.parts.assume_persistent) {
@@ -193,20 +230,27 @@ impl Media for Medium {
 
     #[inline]
     fn read(&self, at: u64, into: &mut [u8]) -> Result<(), MediaError> {
-        self.region.read(at, into)
+        match self.region.read(at, into) {
+            Err(MediaError::Io { .. })
+                if self.room.is_some() && host::read(self.fd.as_fd(), at, into) =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     #[inline]
     fn write(&self, at: u64, from: &[u8], persist: Persist) -> Result<(), MediaError> {
-        self.region.write(at, from, persist)
+        self.storing(|| self.region.write(at, from, persist))
     }
 
     fn zero(&self, range: Range<u64>, persist: Persist) -> Result<(), MediaError> {
-        self.region.zero(range, persist)
+        self.storing(|| self.region.zero(range.clone(), persist))
     }
 
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
-        self.region.copy(from, to, len, persist)
+        self.storing(|| self.region.copy(from, to, len, persist))
     }
 
     #[inline]
@@ -214,14 +258,28 @@ impl Media for Medium {
         self.region.prefetch(range);
     }
 
+    /// fallocate of the pages that are not known to have storage.
+    fn reserve(&self, range: Range<u64>) -> Result<(), MediaError> {
+        self.region.check(range.start, range.end.saturating_sub(range.start))?;
+        self.room.as_ref().map_or(Ok(()), |room| room.reserve(self.fd.as_fd(), range))
+    }
+
     #[inline]
     fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
-        self.region.load_u64(at)
+        match self.region.load_u64(at) {
+            Err(error @ MediaError::Io { .. }) => {
+                // The bytes of a hole do not change while they are read: they are zeroes.
+                let mut bytes = [0; 8];
+                self.read(at, &mut bytes).map_err(|_| error)?;
+                Ok(u64::from_ne_bytes(bytes))
+            }
+            result => result,
+        }
     }
 
     #[inline]
     fn store_u64(&self, at: u64, value: u64) -> Result<(), MediaError> {
-        self.region.store_u64(at, value)
+        self.storing(|| self.region.store_u64(at, value))
     }
 
     #[inline]
@@ -266,7 +324,11 @@ impl Media for Medium {
         let start = range.start - range.start % page;
         let base = self.region.base().wrapping_add(start as usize);
         // SAFETY: the pages lie in our mapping, by the check above; msync changes no contents.
-        unsafe { msync(base.cast(), (range.end - start) as usize, MsyncFlags::SYNC) }
-            .map_err(|_| MediaError::Io { at: range.start })
+        unsafe { msync(base.cast(), (range.end - start) as usize, MsyncFlags::SYNC) }.map_err(
+            |errno| match host::is_full(errno) {
+                true => MediaError::Full { at: range.start },
+                false => MediaError::Io { at: range.start },
+            },
+        )
     }
 }

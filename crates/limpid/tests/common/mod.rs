@@ -4,6 +4,7 @@
 pub mod races;
 pub mod rng;
 pub mod rounds;
+pub mod small_disk;
 
 use std::path::PathBuf;
 
