@@ -24,8 +24,10 @@ pub(crate) enum Want {
 /// Who asks, and so how much has to be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Something new: leaves the reserve alone.
+    /// Something new: leaves what is promised alone, and the reserve.
     Grow,
+    /// The map of blocks that a file has already: may use what is promised (`space.rs`).
+    Promised,
     /// An operation that frees space in the end.
     Shrink,
 }
@@ -59,7 +61,7 @@ impl Space {
         goal: Option<u64>,
         purpose: Purpose,
     ) -> Option<(u64, u64)> {
-        let floor = if purpose == Purpose::Grow { self.reserve } else { 0 };
+        let floor = self.floor(purpose);
         let allowed = self.free() as i64 - floor;
         let want = match want {
             Want::Blocks(len) => Want::Blocks(len.min(allowed.max(0) as u64)),

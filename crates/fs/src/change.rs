@@ -1,6 +1,7 @@
 //! Operations on the block map that free blocks or give blocks to holes.
 
 use limpid_dax::{MAX_FILE_SIZE, PageRange};
+use limpid_pmem::Persist;
 
 use crate::attributes::Timespec;
 use crate::error::{FsError, Result};
@@ -101,17 +102,40 @@ impl Inode {
 
     /// Gives unwritten blocks to the holes in `pages`; with `convert` everything in `pages`
     /// becomes unwritten. All blocks are reserved before anything is changed.
+    ///
+    /// If there is no room for the nodes in the end, the first holes may have got blocks, which
+    /// read as zeroes. What is to become unwritten is zeroed in place where there is none.
     pub(crate) fn fill(&self, pages: PageRange, size: Option<u64>, convert: bool) -> Result<()> {
         if pages.end.0 > MAX_PAGES || size.is_some_and(|size| size > MAX_FILE_SIZE) {
             return Err(FsError::TooLarge);
         }
         self.core.writable()?;
         let mut state = self.write_mapped()?;
-        let map = state.map.as_ref().expect("it is loaded");
         let mut pieces = Pieces::new(self);
+        self.fill_holes(&mut pieces, state.map.as_ref().expect("it is loaded"), pages)?;
+        if !convert {
+            return pieces.commit(&mut state, size, false);
+        }
+        if !pieces.is_empty() {
+            pieces.commit(&mut state, None, false)?;
+            pieces = Pieces::new(self);
+        }
+        let map = state.map.as_ref().expect("the commit left it");
+        let written = map::runs_in(map, pages.start.0, pages.end.0).filter(|run| !run.unwritten);
+        let written: Vec<Run> = written.collect();
+        for run in &written {
+            pieces.push(Run { unwritten: true, ..*run }, false);
+        }
+        match pieces.commit(&mut state, size, false) {
+            Err(FsError::NoSpace) => self.zero_written(&mut state, &written, size),
+            done => done,
+        }
+    }
+
+    /// Reserves blocks for the holes in `pages`.
+    fn fill_holes(&self, pieces: &mut Pieces<'_>, map: &Map, pages: PageRange) -> Result<()> {
         let holes = map::holes_in(map, pages.start.0, pages.end.0);
-        let space = &self.core.space;
-        if holes.iter().map(|(_, len)| len).sum::<u64>() > space.free() + space.soft.blocks() {
+        if holes.iter().map(|(_, len)| len).sum::<u64>() > self.core.space.available() {
             return Err(FsError::NoSpace);
         }
         for (start, len) in holes {
@@ -127,14 +151,23 @@ impl Inode {
                 goal = Some(block + len);
             }
         }
-        if convert {
-            for run in map::runs_in(map, pages.start.0, pages.end.0) {
-                if !run.unwritten {
-                    pieces.push(Run { unwritten: true, ..run }, false);
-                }
-            }
+        Ok(())
+    }
+
+    /// Zeroes blocks of the file in place, which no map shows (the DAX layer sees to that). The
+    /// file becomes at least `size` bytes long.
+    fn zero_written(&self, state: &mut State, runs: &[Run], size: Option<u64>) -> Result<()> {
+        for run in runs {
+            let bytes = run.block * BLOCK..(run.block + run.len) * BLOCK;
+            self.core.media.zero(bytes, Persist::Yes)?;
         }
-        pieces.commit(&mut state, size, false)
+        let mut tx = Tx::shrinking(&self.core);
+        tx.fence_first();
+        self.update(state, tx, |_, meta, _| {
+            meta.size = meta.size.max(size.unwrap_or(0));
+            changed_now(meta);
+            Ok(())
+        })
     }
 }
 

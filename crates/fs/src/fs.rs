@@ -281,7 +281,7 @@ impl Fs {
     pub fn statfs(&self) -> Statfs {
         let space = &self.core.space;
         let free = space.free() + space.soft.blocks();
-        let available = free.saturating_sub(space.reserve as u64);
+        let available = space.available();
         Statfs {
             blocks: self.core.geometry.data_blocks(),
             free,

@@ -80,6 +80,13 @@ pub(crate) fn holes_in(map: &Map, start: u64, end: u64) -> Vec<(u64, u64)> {
     holes
 }
 
+/// The most extents that writes to the blocks of these runs can make of them, to any order: each
+/// page of an unwritten one may become an extent. The record has to hold so many, or there has to
+/// be a tree before: writes may not need a node that the pool has no room for (`space.rs`).
+pub(crate) fn most_extents<'a>(runs: impl Iterator<Item = &'a Run>) -> u64 {
+    runs.map(|run| if run.unwritten { run.len } else { 1 }).sum()
+}
+
 /// Replaces what `start..end` holds by `put`, sorted runs within that range.
 pub(crate) fn edit(
     tx: &mut Tx<'_>,
@@ -90,6 +97,7 @@ pub(crate) fn edit(
 ) -> Result<()> {
     if let [run] = put
         && (run.page, run.end()) == (start, end)
+        && (!run.unwritten || matches!(meta.body, Body::Tree(_)))
         && let Some(longer) = lengthen(map, run)
     {
         return replace(tx, meta, &longer);
@@ -127,7 +135,7 @@ pub(crate) fn edit(
             meta.body = if root.is_empty() { Body::EMPTY } else { Body::Tree(root) };
             meta.add_blocks(blocks);
         }
-        _ if map.len() <= INLINE_EXTENTS => {
+        _ if most_extents(map.values()) <= INLINE_EXTENTS as u64 => {
             let mut list = [Run::EMPTY; INLINE_EXTENTS];
             for (place, run) in list.iter_mut().zip(map.values()) {
                 *place = *run;

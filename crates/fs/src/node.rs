@@ -299,12 +299,13 @@ impl NodeBuf {
 
     /// Moves the upper cells into `right`, an empty node, such that a new cell of `key` and a
     /// value of `len` bytes has room in the half it belongs to. Returns the smallest key of the
-    /// right half, which is `key` itself when it is larger than all.
-    pub fn split(&mut self, right: &mut NodeBuf, key: u64, len: usize) -> u64 {
+    /// right half. In the `last` node of a level that is `key` itself when it is larger than all:
+    /// keys that only grow leave full nodes behind. Elsewhere the next key may belong to the full
+    /// node again, which would cost a node for each.
+    pub fn split(&mut self, right: &mut NodeBuf, key: u64, len: usize, last: bool) -> u64 {
         let count = self.view().count();
         let place = self.view().search(key).unwrap_or_else(|place| place);
-        if place == count {
-            // Keys that only grow leave full nodes behind.
+        if place == count && last {
             return key;
         }
         let size = |index: usize| CELL_HEADER + 2 + self.view().value(index).len();

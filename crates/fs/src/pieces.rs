@@ -32,6 +32,11 @@ impl<'a> Pieces<'a> {
         self.list.push((run, fresh));
     }
 
+    /// True if no run was added.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// All runs.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.list.iter().map(|(run, _)| run)
@@ -103,8 +108,13 @@ impl<'a> Pieces<'a> {
                 Ok(())
             })?;
         }
+        // Blocks that the file has are promised room in its map, those that were just reserved for
+        // it included: what is kept suffices for an extent for each block (`space.rs`). To make
+        // them unwritten again is promised to nobody.
+        let promised = !self.list.iter().any(|(run, fresh)| run.unwritten && !fresh);
         loop {
-            let mut tx = Tx::new(&self.inode.core);
+            let core = &self.inode.core;
+            let mut tx = if promised { Tx::promised(core) } else { Tx::new(core) };
             // Bytes written by the caller have to be durable before the commit.
             tx.fence_first();
             self.inode.update(state, tx, |tx, meta, map| {

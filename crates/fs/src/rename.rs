@@ -147,7 +147,7 @@ impl Fs {
         }
         let (mut lock, mut target_lock) = parents.lock_children(&source.inode, &target.inode)?;
         let mut loss = Loss::new(self, &target.inode, &mut target_lock)?;
-        let mut tx = Tx::new(&self.core);
+        let mut tx = Tx::shrinking(&self.core);
         let second = parents.second;
         dir::remove(&mut tx, &mut parents.metas[0], source.found.key)?;
         let Found { ino, kind, .. } = source.found;

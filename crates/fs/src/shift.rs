@@ -14,7 +14,7 @@ use crate::error::{FsError, Result};
 use crate::extent::Run;
 use crate::inode::{Inode, State};
 use crate::layout::{BLOCK, MAX_PAGES};
-use crate::map::Map;
+use crate::map::{Map, most_extents};
 use crate::node::{Expected, NodeBuf};
 use crate::record::{Body, INLINE_EXTENTS, Meta};
 use crate::tree::{self, TreeRoot};
@@ -37,7 +37,8 @@ impl Inode {
         }
         let size = state.meta.size;
         let gone = size.min(end * BLOCK).saturating_sub(start * BLOCK);
-        self.shift(&mut state, size - gone, (start, end), |page| {
+        let tx = Tx::shrinking(&self.core);
+        self.shift(&mut state, tx, size - gone, (start, end), |page| {
             if page < start { page } else { page - (end - start) }
         })
     }
@@ -58,6 +59,7 @@ impl Inode {
         }
         self.shift(
             &mut state,
+            Tx::new(&self.core),
             size,
             (start, start),
             |page| {
@@ -71,12 +73,13 @@ impl Inode {
     fn shift(
         &self,
         state: &mut State,
+        tx: Tx<'_>,
         size: u64,
         hole: (u64, u64),
         to: impl Fn(u64) -> u64,
     ) -> Result<()> {
         self.core.space.soft.release(&self.core.space, self.ino().0);
-        self.update(state, Tx::shrinking(&self.core), |tx, meta, map| {
+        self.update(state, tx, |tx, meta, map| {
             let map = map.expect("it is loaded");
             // The old tree still holds what is freed here, but it is replaced as a whole below.
             forget(tx, meta, map, hole);
@@ -132,7 +135,7 @@ fn rebuild(tx: &mut Tx<'_>, meta: &mut Meta, runs: &[Run]) -> Result<()> {
         meta.add_blocks(-(blocks.len() as i64));
         blocks.into_iter().for_each(|block| tx.free_node(block));
     }
-    if runs.len() <= INLINE_EXTENTS {
+    if most_extents(runs.iter()) <= INLINE_EXTENTS as u64 {
         let mut list = [Run::EMPTY; INLINE_EXTENTS];
         list[..runs.len()].copy_from_slice(runs);
         meta.body = Body::Extents { count: runs.len(), list };

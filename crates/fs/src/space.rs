@@ -5,8 +5,27 @@
 //! - The *usage* of a group says in addition which blocks are reserved: handed out, but not yet
 //!   published by a transaction. Reservations are in memory only, so a crash leaks nothing.
 //!
-//! Both are loaded when first needed. Lock order: images by group number, then usages; a usage
-//! lock is a leaf.
+//! # What is promised
+//!
+//! A write into blocks that a file has already never finds the pool full. It takes no blocks for
+//! data, but its extents are cut into smaller ones, and those may need nodes. So many blocks are
+//! kept for that as the worst order of writes can ask for, however the pool is used:
+//!
+//! - A leaf is split when its 145 cells are full, and each half begins with at least 72 of them;
+//!   only a leaf at the end of its tree is left full (`tree.rs`). So each 72 extents cost at most
+//!   one leaf, each hundred leaves an inner node; and there are no more extents than blocks:
+//!   [`PROMISED`] blocks need one node at most.
+//! - A file whose unwritten extents can become more than its record holds has a tree from the
+//!   beginning (`map.rs`), as many small files would need a node each.
+//!
+//! Only what is promised ([`Purpose::Promised`]) takes from these blocks, and what frees others
+//! ([`Purpose::Shrink`]), for which a reserve is kept beside them. Nothing new is begun before both
+//! are there again.
+//!
+//! # Locks
+//!
+//! Image and usage are loaded when first needed. Lock order: images by group number, then usages;
+//! a usage lock is a leaf.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
@@ -15,6 +34,7 @@ use limpid_pmem::{Media, Persist};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::alloc::Purpose;
 use crate::bits::Bits;
 use crate::classes::{IMAGE, USAGE};
 use crate::error::{Result, What, corrupt};
@@ -24,6 +44,9 @@ use crate::seal;
 const MAGIC: u32 = u32::from_le_bytes(*b"GRPD");
 /// The bitmap block was written; until then all blocks of the group are free.
 const INITIALISED: u32 = 1;
+
+/// Of so many blocks one is kept for what is promised.
+const PROMISED: u64 = 71;
 
 /// Bytes of a bitmap that one checksum covers.
 const SEGMENT: usize = 512;
@@ -216,7 +239,9 @@ pub(crate) struct Space {
     /// Blocks neither in use nor reserved, in all groups.
     free: AtomicI64,
     /// Blocks that only operations which free space may take.
-    pub reserve: i64,
+    reserve: i64,
+    /// Blocks that only those may take and what is promised.
+    promised: i64,
     pub soft: crate::soft::Soft,
 }
 
@@ -248,12 +273,14 @@ impl Space {
                 groups.push(Group::new(free));
             }
         }
-        let reserve = (geometry.data_blocks() / 200).clamp(8, 1024) as i64;
+        let blocks = geometry.data_blocks();
         Space {
             geometry,
             groups: groups.into(),
             free: AtomicI64::new(total),
-            reserve,
+            reserve: (blocks / 200).clamp(8, 1024) as i64,
+            // Threads that look at the number of free blocks at once can go a few below it.
+            promised: (blocks / PROMISED) as i64 + 8,
             soft: Default::default(),
         }
     }
@@ -261,6 +288,20 @@ impl Space {
     /// Blocks neither in use nor reserved.
     pub fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Blocks that have to be left for others.
+    pub fn floor(&self, purpose: Purpose) -> i64 {
+        match purpose {
+            Purpose::Grow => self.reserve + self.promised,
+            Purpose::Promised => self.reserve,
+            Purpose::Shrink => 0,
+        }
+    }
+
+    /// Blocks that something new can take; what files hold in advance is among them.
+    pub fn available(&self) -> u64 {
+        (self.free() + self.soft.blocks()).saturating_sub(self.floor(Purpose::Grow) as u64)
     }
 
     /// Locks the image of a group, and loads it first if need be.

@@ -123,18 +123,28 @@ pub(crate) fn floor<T>(
     found(view.key(index), view.value(index)).map(Some)
 }
 
-/// Descends to the leaf of `key` and notes the inner nodes on the way, with the child taken.
-fn path(tx: &Tx<'_>, owner: u64, root: TreeRoot, key: u64) -> Result<(Vec<(u64, usize)>, u64)> {
+/// An inner node on the way to a leaf.
+struct Step {
+    block: u64,
+    /// The child taken.
+    index: usize,
+    /// No node of its level has larger keys.
+    last: bool,
+}
+
+/// Descends to the leaf of `key`: the inner nodes on the way, the leaf, and whether it is the last.
+fn path(tx: &Tx<'_>, owner: u64, root: TreeRoot, key: u64) -> Result<(Vec<Step>, u64, bool)> {
     let mut bytes = [0; BLOCK_LEN];
     let mut path = Vec::with_capacity(root.height as usize);
-    let mut block = root.block;
+    let (mut block, mut last) = (root.block, true);
     for level in (1..root.height).rev() {
         tx.load(Expected { owner, block, level }, &mut bytes)?;
         let index = View(&bytes).child_index(key);
-        path.push((block, index));
+        path.push(Step { block, index, last });
+        last &= index + 1 == View(&bytes).count();
         block = View(&bytes).child(index);
     }
-    Ok((path, block))
+    Ok((path, block, last))
 }
 
 /// Adds `key`, or replaces its value. `blocks` grows by the nodes the tree takes.
@@ -153,7 +163,7 @@ pub(crate) fn insert(
         *blocks += 1;
         return Ok(());
     }
-    let (mut path, mut block) = path(tx, owner, *root, key)?;
+    let (mut path, mut block, mut last) = path(tx, owner, *root, key)?;
     let node = tx.node(Expected { owner, block, level: 0 })?;
     if node.put(key, value) {
         return Ok(());
@@ -168,15 +178,15 @@ pub(crate) fn insert(
         *blocks += 1;
         let mut new = tx.take(Expected { owner, block: right, level })?;
         let node = tx.node(Expected { owner, block, level })?;
-        let separator = node.split(&mut new, key, value.len());
+        let separator = node.split(&mut new, key, value.len(), last);
         let side = if key < separator { node } else { &mut new };
         assert!(side.put(key, &value), "a split makes room");
         tx.give(new);
         (key, value, level) = (separator, right.to_le_bytes().to_vec(), level + 1);
-        let Some((parent, _)) = path.pop() else {
+        let Some(parent) = path.pop() else {
             break;
         };
-        block = parent;
+        (block, last) = (parent.block, parent.last);
         if tx.node(Expected { owner, block, level })?.put(key, &value) {
             return Ok(());
         }
@@ -204,7 +214,7 @@ pub(crate) fn remove(
     if root.is_empty() {
         return Ok(false);
     }
-    let (mut path, mut block) = path(tx, owner, *root, key)?;
+    let (mut path, mut block, _) = path(tx, owner, *root, key)?;
     let leaf = tx.node(Expected { owner, block, level: 0 })?;
     let Ok(index) = leaf.view().search(key) else {
         return Ok(false);
@@ -217,7 +227,7 @@ pub(crate) fn remove(
         if count == 0 {
             tx.free_node(block);
             *blocks -= 1;
-            let Some((parent, index)) = path.pop() else {
+            let Some(Step { block: parent, index, .. }) = path.pop() else {
                 *root = TreeRoot::EMPTY;
                 return Ok(true);
             };
@@ -231,7 +241,7 @@ pub(crate) fn remove(
             }
             continue;
         }
-        let Some(&(parent, index)) = path.last() else {
+        let Some(&Step { block: parent, index, .. }) = path.last() else {
             shrink(tx, owner, root, blocks)?;
             return Ok(true);
         };

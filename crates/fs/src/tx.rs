@@ -81,6 +81,11 @@ impl<'a> Tx<'a> {
         Tx::with_purpose(core, Purpose::Shrink)
     }
 
+    /// A transaction that maps blocks a file has already: it never finds the pool full.
+    pub fn promised(core: &'a Core) -> Tx<'a> {
+        Tx::with_purpose(core, Purpose::Promised)
+    }
+
     fn with_purpose(core: &'a Core, purpose: Purpose) -> Tx<'a> {
         Tx {
             core,
