@@ -20,6 +20,10 @@ use crate::seal;
 /// Contents of changed blocks, whole, by block number.
 pub(crate) type Blocks = BTreeMap<u64, Box<[u8; BLOCK_LEN]>>;
 
+/// Largest number of a transaction that is believed. The floor word has 48 bits, so from here on
+/// it would take 2^47 transactions to fill it: years, at one a microsecond.
+pub(crate) const MAX_SEQ: u64 = seal::MAX_WORD / 2;
+
 /// What recovery found.
 pub(crate) struct Found {
     /// Transactions to replay.
@@ -48,14 +52,7 @@ pub(crate) fn find_noting(
     salt: u32,
     note: &mut dyn FnMut(FsError) -> Result<()>,
 ) -> Result<Found> {
-    let mut floor = match seal::open_word(media.load_u64(FLOOR_AT)?, salt) {
-        Some(floor) => floor,
-        None => {
-            let why = "the floor of the journal is unreadable";
-            note(FsError::Corrupt { what: What::Anchor, at: FLOOR_AT, why })?;
-            0
-        }
-    };
+    let mut floor = durable_floor(media, salt, note)?;
     let mut records = BTreeMap::new();
     for lane in 0..LANES as usize {
         for slot in 0..SLOTS as usize {
@@ -68,6 +65,11 @@ pub(crate) fn find_noting(
             let mut bytes = vec![0; SLOT_BYTES];
             media.read(at, &mut bytes)?;
             if let Some(header) = Header::read(&mut bytes, salt) {
+                if header.seq > MAX_SEQ {
+                    let why = "a number that no transaction can have";
+                    note(FsError::Corrupt { what: What::Journal, at, why })?;
+                    continue;
+                }
                 if !left_out(Step::FloorOfRecords) {
                     floor = floor.max(header.floor);
                 }
@@ -104,6 +106,21 @@ pub(crate) fn find_noting(
         })?;
     }
     Ok(found)
+}
+
+/// The floor word; 0 if it is damaged and `note` takes that.
+fn durable_floor(
+    media: &dyn Media,
+    salt: u32,
+    note: &mut dyn FnMut(FsError) -> Result<()>,
+) -> Result<u64> {
+    let why = match seal::open_word(media.load_u64(FLOOR_AT)?, salt) {
+        Some(floor) if floor <= MAX_SEQ => return Ok(floor),
+        Some(_) => "the floor of the journal is impossible",
+        None => "the floor of the journal is unreadable",
+    };
+    note(FsError::Corrupt { what: What::Anchor, at: FLOOR_AT, why })?;
+    Ok(0)
 }
 
 /// Applies one entry to the blocks in memory.

@@ -28,16 +28,20 @@ pub(crate) fn sealed(bytes: &[u8], field: usize) -> bool {
     bytes[field..field + 4] == checksum(bytes, field).to_le_bytes()
 }
 
+/// Largest value of [`seal_word`].
+pub(crate) const MAX_WORD: u64 = (1 << 48) - 1;
+
 /// A 48-bit value with a 16-bit check, for words that are stored atomically on their own.
 pub(crate) fn seal_word(value: u64, salt: u32) -> u64 {
-    debug_assert!(value >> 48 == 0);
+    debug_assert!(value <= MAX_WORD);
+    let value = value & MAX_WORD;
     let crc = crc32c::crc32c_append(salt, &value.to_le_bytes());
     value | u64::from((crc ^ (crc >> 16)) as u16) << 48
 }
 
 /// The value of a word made by [`seal_word`], if its check is right.
 pub(crate) fn open_word(word: u64, salt: u32) -> Option<u64> {
-    let value = word & ((1 << 48) - 1);
+    let value = word & MAX_WORD;
     (seal_word(value, salt) == word).then_some(value)
 }
 

@@ -51,6 +51,12 @@ fn is_target(geometry: &Geometry, block: u64) -> bool {
     block < geometry.total && !(JOURNAL..JOURNAL_END).contains(&block)
 }
 
+/// Most blocks of a log. They are held in memory, so a pool says how many it may be: those of its
+/// bitmaps and descriptors, and 256 MiB of others. A repair of more is refused.
+fn most(geometry: &Geometry) -> u64 {
+    (1 << 16) + (geometry.data - geometry.descriptors)
+}
+
 /// The blocks of a log, in order, from its runs.
 fn places(runs: &[(u64, u64)]) -> impl Iterator<Item = u64> + '_ {
     runs.iter().flat_map(|(block, len)| *block..block + len)
@@ -78,7 +84,7 @@ pub(crate) fn write(
         runs.push((block, len.min(wanted)));
         wanted -= len.min(wanted);
     }
-    if wanted > 0 || runs.len() > MAX_RUNS {
+    if wanted > 0 || runs.len() > MAX_RUNS || targets.len() as u64 > most(geometry) {
         return Err(FsError::NoSpace);
     }
     let mut index = vec![0; index_blocks * BLOCK_LEN];
@@ -122,7 +128,7 @@ pub(crate) fn find(media: &dyn Media, geometry: &Geometry, salt: u32) -> Result<
     }
     let bad = |why| corrupt(What::Journal, at, why);
     let (count, run_count) = (word(&header, COUNT), word(&header, RUNS));
-    if run_count > MAX_RUNS as u64 || count > geometry.total {
+    if run_count > MAX_RUNS as u64 || count > most(geometry) {
         return bad("a repair's log of impossible length");
     }
     let runs: Vec<(u64, u64)> = header[FIRST_RUN..]
@@ -214,6 +220,24 @@ mod tests {
             media.read((geometry.data + count - 1) * BLOCK, &mut bytes).unwrap();
             assert_eq!(bytes, [(count - 1) as u8; BLOCK_LEN]);
         }
+    }
+
+    #[test]
+    fn a_log_that_would_fill_the_memory_is_not_read() {
+        let media = VecMedia::new(16 << 20);
+        let geometry = Geometry::of(1 << 34).unwrap();
+        let (count, index) = (1u64 << 31, (1u64 << 31) / PER_BLOCK as u64);
+        let mut header = [0; BLOCK_LEN];
+        header[..8].copy_from_slice(MAGIC);
+        for (at, value) in [(COUNT, count), (RUNS, 1), (FIRST_RUN, geometry.data)] {
+            header[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        header[FIRST_RUN + 8..FIRST_RUN + 16].copy_from_slice(&(count + index).to_le_bytes());
+        let crc = crc32c::crc32c_append(5, &header);
+        header[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());
+        media.write(JOURNAL * BLOCK, &header, Persist::No).unwrap();
+        let found = find(&media, &geometry, 5);
+        assert!(matches!(found, Err(FsError::Corrupt { what: What::Journal, .. })), "{found:?}");
     }
 
     #[test]
