@@ -198,7 +198,13 @@ impl<C: Config> Mapping<C> {
             }
             self.publish_extents(batch, written, extend)
         };
-        let published = published.map_err(DaxError::Iomap)?;
+        let published = match published {
+            Ok(published) => published,
+            Err(error) => {
+                progress.at = self.reached(batch, progress.at..stop);
+                return Err(DaxError::Iomap(error));
+            }
+        };
         progress.fenced = true;
         if published == Published::All {
             progress.at = stop;
@@ -206,6 +212,30 @@ impl<C: Config> Mapping<C> {
             cover(Branch::WriteLost);
         }
         Ok(())
+    }
+
+    /// How far a batch came whose publishing failed: a block map that needs several commits for it
+    /// may have made the first of them. What was copied in place is written, and so is what the map
+    /// has at the batch's blocks now, as far as the file reaches. Wants lock 1 exclusive.
+    fn reached(&self, batch: &[Extent], written: core::ops::Range<u64>) -> u64 {
+        let mut at = written.start;
+        for extent in batch {
+            let part = at..extent.pages.end.offset().min(written.end);
+            let pages = PageRange::covering(&part);
+            let there = || {
+                let now = self.iomap.begin(pages, Intent::Read);
+                now.is_ok_and(|now| {
+                    now.backing == Backing::Mapped
+                        && now.device_at(part.start) == extent.device_at(part.start)
+                        && now.pages.end >= pages.end
+                })
+            };
+            if extent.backing != Backing::Mapped && !there() {
+                break;
+            }
+            at = part.end;
+        }
+        at.min(self.iomap.size().max(written.start))
     }
 
     /// One invalidation for the whole call: the pages whose backing changed, and those that were

@@ -68,6 +68,11 @@ impl Inode {
     pub(crate) fn finish_cut(&self, state: &mut State) -> Result<()> {
         let keep = state.meta.size.div_ceil(BLOCK);
         self.cut_all(state, keep, MAX_PAGES)?;
+        self.unlist(state)
+    }
+
+    /// Takes the inode off the list of orphans, if it has names.
+    pub(crate) fn unlist(&self, state: &State) -> Result<()> {
         if state.meta.nlink == 0 {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use crate::inode::{Inode, State};
 use crate::layout::{BLOCK, MAX_PAGES};
 use crate::map::{Map, most_extents};
 use crate::node::{Expected, NodeBuf};
+use crate::orphans;
 use crate::record::{Body, INLINE_EXTENTS, Meta};
 use crate::tree::{self, TreeRoot};
 use crate::tx::Tx;
@@ -23,24 +24,52 @@ use crate::tx::Tx;
 /// Runs in a collapsed range up to which they are freed in the transaction of the collapse.
 const FREED_AT_ONCE: usize = 64;
 
+/// How pages of a file move.
+struct Move {
+    /// Size of the file then.
+    size: u64,
+    /// Where runs are cut: what lies between goes another way than the rest.
+    start: u64,
+    end: u64,
+    /// What lies between is freed.
+    free: bool,
+}
+
 impl Inode {
-    /// Frees `pages` and moves all later pages down.
+    /// Frees `pages` and moves all later pages down, in one transaction: an error leaves the file
+    /// as it was. If there is more to free than a record holds, the transaction moves it behind
+    /// all else, past the end of the file, and lists the inode as an orphan; it is freed there
+    /// afterwards, after a crash by the next opening.
     pub(crate) fn remove_pages(&self, pages: PageRange) -> Result<()> {
         self.core.writable()?;
         let mut state = self.write_mapped()?;
-        let (start, end) = (pages.start.0, pages.end.0);
+        let (start, end, len) = (pages.start.0, pages.end.0, pages.len());
         let map = state.map.as_ref().expect("it is loaded");
         let (count, blocks) = crate::map::runs_in(map, start, end)
             .fold((0, 0), |(count, blocks), run| (count + 1, blocks + run.len));
-        if count > FREED_AT_ONCE || blocks > STEP {
-            self.cut_all(&mut state, start, end)?;
-        }
+        let free = count <= FREED_AT_ONCE && blocks <= STEP;
+        let behind = map.last_key_value().map_or(end, |(_, run)| run.end().max(end)) - len;
         let size = state.meta.size;
-        let gone = size.min(end * BLOCK).saturating_sub(start * BLOCK);
+        let size = size - size.min(end * BLOCK).saturating_sub(start * BLOCK);
+        let to = |page: u64| match page {
+            page if page < start => page,
+            page if page < end => behind + (page - start),
+            page => page - len,
+        };
+        let mut orphans = (!free).then(|| self.core.orphans.lock());
+        let mut root = orphans.as_deref().copied();
         let tx = Tx::shrinking(&self.core);
-        self.shift(&mut state, tx, size - gone, (start, end), |page| {
-            if page < start { page } else { page - (end - start) }
-        })
+        self.shift(&mut state, tx, &Move { size, start, end, free }, to, |tx| match &mut root {
+            Some(root) => orphans::add(tx, root, self.ino().0),
+            None => Ok(()),
+        })?;
+        if let (Some(mut orphans), Some(root)) = (orphans.take(), root) {
+            *orphans = root;
+            drop(orphans);
+            self.cut_all(&mut state, behind, MAX_PAGES)?;
+            self.unlist(&state)?;
+        }
+        Ok(())
     }
 
     /// Moves all pages from `pages.start` on up, leaving a hole.
@@ -57,53 +86,48 @@ impl Inode {
         if end > start && end + len > MAX_PAGES {
             return Err(FsError::TooLarge);
         }
-        self.shift(
-            &mut state,
-            Tx::new(&self.core),
-            size,
-            (start, start),
-            |page| {
-                if page < start { page } else { page + len }
-            },
-        )
+        let plan = Move { size, start, end: start, free: false };
+        let to = |page: u64| if page < start { page } else { page + len };
+        self.shift(&mut state, Tx::new(&self.core), &plan, to, |_| Ok(()))
     }
 
-    /// Frees the blocks of `hole`, splits the runs at its end, and gives each run the page that
-    /// `to` says, in one transaction. The map is loaded.
+    /// Gives each run the page that `to` says, in one transaction, with what `also` adds to it. The
+    /// map is loaded.
     fn shift(
         &self,
         state: &mut State,
         tx: Tx<'_>,
-        size: u64,
-        hole: (u64, u64),
+        plan: &Move,
         to: impl Fn(u64) -> u64,
+        also: impl FnOnce(&mut Tx<'_>) -> Result<()>,
     ) -> Result<()> {
         self.core.space.soft.release(&self.core.space, self.ino().0);
         self.update(state, tx, |tx, meta, map| {
             let map = map.expect("it is loaded");
-            // The old tree still holds what is freed here, but it is replaced as a whole below.
-            forget(tx, meta, map, hole);
-            let mut moved: Vec<Run> = Vec::with_capacity(map.len() + 1);
+            if plan.free {
+                // The old tree still holds it, but is replaced as a whole below.
+                forget(tx, meta, map, (plan.start, plan.end));
+            }
+            let mut moved: Vec<Run> = Vec::with_capacity(map.len() + 2);
             for run in map.values() {
-                let parts = if run.page < hole.1 && hole.1 < run.end() {
-                    [Some(run.clip(run.page, hole.1)), Some(run.clip(hole.1, run.end()))]
-                } else {
-                    [Some(*run), None]
-                };
-                for part in parts.into_iter().flatten() {
-                    let part = Run { page: to(part.page), ..part };
-                    match moved.last_mut() {
-                        Some(last) if last.joins(&part) => last.len += part.len,
-                        _ => moved.push(part),
-                    }
+                let cuts = [plan.start, plan.end].map(|at| at.clamp(run.page, run.end()));
+                let parts = [(run.page, cuts[0]), (cuts[0], cuts[1]), (cuts[1], run.end())];
+                for (first, end) in parts.into_iter().filter(|(first, end)| first < end) {
+                    moved.push(Run { page: to(first), ..run.clip(first, end) });
                 }
             }
+            moved.sort_unstable_by_key(|run| run.page);
+            moved.dedup_by(|next, last| {
+                let joins = last.joins(next);
+                last.len += if joins { next.len } else { 0 };
+                joins
+            });
             rebuild(tx, meta, &moved)?;
             *map = moved.into_iter().map(|run| (run.page, run)).collect();
-            meta.size = size;
+            meta.size = plan.size;
             meta.mtime = Timespec::now();
             meta.ctime = meta.mtime;
-            Ok(())
+            also(tx)
         })
     }
 }
