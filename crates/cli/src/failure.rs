@@ -194,7 +194,9 @@ fn of_file_system(error: &FsError, text: String, place: impl fmt::Display) -> Fa
         FsError::TooSmall { .. } => "give a larger --size",
         FsError::Corrupt { .. } => "copy out what can be read; restore the rest from a copy",
         FsError::NotPermitted => "use -s, or copy it",
-        FsError::Stopped { .. } => "run the command again; the pool recovers when it is opened",
+        FsError::Stopped { .. } | FsError::Panicked => {
+            "run the command again; the pool recovers when it is opened"
+        }
         _ => return by_errno(error.errno(), text, place),
     };
     Failure::new(text, place, advice)

@@ -37,10 +37,7 @@ impl Core {
         if self.read_only {
             return Err(FsError::ReadOnly);
         }
-        match self.journal.stopped_at() {
-            Some(at) => Err(FsError::Stopped { at }),
-            None => Ok(()),
-        }
+        self.journal.stopped()
     }
 
     /// Makes everything that was committed survive power loss on media where a fence does not.
@@ -53,23 +50,40 @@ impl Core {
     }
 }
 
-impl Nodes for Core {
-    fn load(&self, expected: Expected, into: &mut Bytes) -> Result<()> {
-        if !self.geometry.is_data(expected.block, 1) {
-            return corrupt(What::Node, expected.block, "a child outside the data area");
-        }
-        self.media.read(expected.block * BLOCK, into)?;
-        if self.verified.get(&self.geometry, expected.block) {
-            return node::check_identity(into, expected);
-        }
-        node::verify(into, expected)?;
+impl Core {
+    /// Reads a node to change it, and verifies it whatever was verified before: nothing is built
+    /// on what has rotted since.
+    pub fn load_to_change(&self, expected: Expected, into: &mut Bytes) -> Result<()> {
+        self.read_node(expected, into)?;
+        self.verify(expected, into)
+    }
+
+    fn verify(&self, expected: Expected, bytes: &Bytes) -> Result<()> {
+        node::verify(bytes, expected)?;
         self.verified.set(&self.geometry, expected.block, true);
         Ok(())
     }
+
+    fn read_node(&self, expected: Expected, into: &mut Bytes) -> Result<()> {
+        if !self.geometry.is_data(expected.block, 1) {
+            return corrupt(What::Node, expected.block, "a child outside the data area");
+        }
+        Ok(self.media.read(expected.block * BLOCK, into)?)
+    }
 }
 
-/// Which tree nodes were checked since the pool was opened: a node's checksum is verified once,
-/// not at each visit. A bit is cleared when its block stops being a node.
+impl Nodes for Core {
+    fn load(&self, expected: Expected, into: &mut Bytes) -> Result<()> {
+        self.read_node(expected, into)?;
+        if self.verified.get(&self.geometry, expected.block) {
+            return node::check_visit(into, expected);
+        }
+        self.verify(expected, into)
+    }
+}
+
+/// Which tree nodes were checked since the pool was opened: a node's checksum is verified once and
+/// before each change, not at each visit. A bit is cleared when its block stops being a node.
 pub(crate) struct Verified(Box<[OnceLock<Box<[AtomicU64]>>]>);
 
 impl Verified {

@@ -124,6 +124,10 @@ pub enum FsError {
         /// Device offset in bytes where it failed.
         at: u64,
     },
+    /// A commit panicked: the pool takes no more changes until it is opened again, which recovers
+    /// it. What the commit was not about can still be read.
+    #[error("stopped after an internal error in a commit; open the pool again")]
+    Panicked,
     /// An offset or size is larger than a file can be.
     #[error("the file would be too large")]
     TooLarge,
@@ -179,7 +183,7 @@ impl FsError {
             FsError::NotAPool | FsError::Invalid | FsError::InvalidName => EINVAL,
             FsError::Truncated { .. } | FsError::TooSmall { .. } => EINVAL,
             FsError::Media(MediaError::Buffer) => EFAULT,
-            FsError::Media(_) | FsError::Stopped { .. } => EIO,
+            FsError::Media(_) | FsError::Stopped { .. } | FsError::Panicked => EIO,
             FsError::TooLarge => EFBIG,
             FsError::AttributeTooLarge => E2BIG,
             FsError::BufferTooSmall => ERANGE,

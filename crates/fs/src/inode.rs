@@ -240,21 +240,17 @@ impl Inode {
     ) -> Result<T> {
         let (modified, accessed) = (self.modified.get(), self.accessed.get());
         let mut meta = self.merged(&state.meta);
-        let result = change(&mut tx, &mut meta, state.map.as_mut()).and_then(|result| {
-            tx.put_inode(&meta);
-            tx.commit()?;
-            Ok(result)
-        });
-        match result {
-            Ok(_) => {
-                self.modified.taken(modified);
-                self.accessed.taken(accessed);
-                self.set_meta(state, meta);
-            }
-            // The map may hold what was not committed.
-            Err(_) => state.map = None,
-        }
-        result
+        // Whatever goes wrong, the map may hold what was not committed: it comes back only with
+        // the commit.
+        let mut map = state.map.take();
+        let result = change(&mut tx, &mut meta, map.as_mut())?;
+        tx.put_inode(&meta);
+        tx.commit()?;
+        state.map = map;
+        self.modified.taken(modified);
+        self.accessed.taken(accessed);
+        self.set_meta(state, meta);
+        Ok(result)
     }
 
     /// Takes over a record that was committed.

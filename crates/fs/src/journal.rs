@@ -120,6 +120,8 @@ struct Sequence {
 }
 
 const IDLE: u64 = u64::MAX;
+/// For [`Journal::failed_at`]: it was not the medium.
+const PANICKED: u64 = IDLE - 1;
 
 /// On a cache line of its own, since each thread has its lane.
 #[repr(align(128))]
@@ -160,15 +162,39 @@ pub(crate) struct Journal {
     /// The floor word on the medium; raised with `raising` held.
     durable_floor: AtomicU64,
     raising: Mutex<()>,
-    /// Device offset where the medium failed a transaction; [`IDLE`] while none was.
+    /// Device offset where the medium failed a transaction; [`IDLE`] while none was, [`PANICKED`]
+    /// if a commit panicked.
     failed_at: AtomicU64,
 }
 
-/// A committed record that is not applied yet. Dropping it without [`Journal::finish`] keeps
-/// the floor below its number for ever, so the next recovery replays it.
+/// A committed record that is not applied yet. Dropping it without [`Journal::finish`] stops the
+/// journal, before anybody else gets the lane: that keeps the floor below its number for ever, so
+/// the next recovery replays it.
 pub(crate) struct Committed<'a> {
+    journal: &'a Journal,
     /// The lane and its number; none on a medium that needs no record.
     lane: Option<(MutexGuard<'a, Lane>, usize)>,
+    finished: bool,
+}
+
+impl Drop for Committed<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.journal.stop(PANICKED);
+        }
+    }
+}
+
+/// Stops the journal if it is dropped by a panic. Who holds locks of what a commit has changed
+/// creates it after them, so that it is dropped before.
+pub(crate) struct StopOnPanic<'a>(&'a Journal);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop(PANICKED);
+        }
+    }
 }
 
 impl Journal {
@@ -191,13 +217,14 @@ impl Journal {
     /// transaction ends the pool as well, so nobody will ever look for the record.
     pub fn commit(&self, media: &dyn Media, record: &mut [u8]) -> Result<Committed<'_>> {
         assert!(record.len() <= SLOT_BYTES, "the transaction bounds its record");
-        if let Some(at) = self.stopped_at() {
-            return Err(FsError::Stopped { at });
-        }
+        self.stopped()?;
         if media.durability() == Durability::None {
-            return Ok(Committed { lane: None });
+            return Ok(Committed { journal: self, lane: None, finished: false });
         }
         let (index, mut lane) = self.free_lane(media)?;
+        // Whoever failed in this lane stopped the journal before letting it go, and its number
+        // must not be drawn over: the floor would rise above it.
+        self.stopped()?;
         // Before the number is drawn: a record that was begun cannot be left out.
         let at = slot_at(index, lane.next);
         media.reserve(at..at + record.len() as u64)?;
@@ -213,16 +240,17 @@ impl Journal {
         }
         lane.slots[slot] = (seq, floor);
         lane.next = 1 - slot;
-        Ok(Committed { lane: Some((lane, index)) })
+        Ok(Committed { journal: self, lane: Some((lane, index)), finished: false })
     }
 
     /// Retires a committed record that has been applied. The caller's stores are on their way
     /// to the medium; this fences them.
-    pub fn finish(&self, media: &dyn Media, committed: Committed<'_>) {
+    pub fn finish(&self, media: &dyn Media, mut committed: Committed<'_>) {
         if !left_out(Step::FenceApplied) {
             media.fence();
         }
-        if let Some((lane, index)) = committed.lane {
+        committed.finished = true;
+        if let Some((lane, index)) = committed.lane.take() {
             self.sequence.done(index);
             drop(lane);
         }
@@ -251,9 +279,7 @@ impl Journal {
                 self.raise_floor(media, floor)?;
                 return Ok((first, lane));
             }
-            if let Some(at) = self.stopped_at() {
-                return Err(FsError::Stopped { at });
-            }
+            self.stopped()?;
             thread::yield_now();
         }
     }
@@ -278,13 +304,30 @@ impl Journal {
 
     /// Takes no more transactions: the medium failed one at byte `at`, so the floor cannot rise
     /// again. The first failure is the one that is told.
-    pub fn stop(&self, at: u64) {
-        let at = at.min(IDLE - 1);
-        let _ = self.failed_at.compare_exchange(IDLE, at, SeqCst, SeqCst);
+    pub fn stop_at(&self, at: u64) {
+        self.stop(at.min(PANICKED - 1));
     }
 
-    /// Where the medium failed, after [`stop`](Journal::stop).
+    fn stop(&self, why: u64) {
+        let _ = self.failed_at.compare_exchange(IDLE, why, SeqCst, SeqCst);
+    }
+
+    /// Takes no more transactions if the caller panics before this is dropped.
+    pub fn stop_on_panic(&self) -> StopOnPanic<'_> {
+        StopOnPanic(self)
+    }
+
+    /// An error once the journal takes no more transactions.
+    pub fn stopped(&self) -> Result<()> {
+        match self.failed_at.load(SeqCst) {
+            IDLE => Ok(()),
+            PANICKED => Err(FsError::Panicked),
+            at => Err(FsError::Stopped { at }),
+        }
+    }
+
+    /// Where the medium failed, if it was that.
     pub fn stopped_at(&self) -> Option<u64> {
-        Some(self.failed_at.load(SeqCst)).filter(|at| *at != IDLE)
+        Some(self.failed_at.load(SeqCst)).filter(|at| *at < PANICKED)
     }
 }

@@ -50,7 +50,7 @@ impl Expected {
     }
 }
 
-/// Checks a node read from the medium wholly: afterwards no accessor can go wrong.
+/// Checks a node read from the medium wholly. Whoever changes a node has checked it so before.
 pub(crate) fn verify(bytes: &Bytes, expected: Expected) -> Result<()> {
     if !seal::sealed(bytes, CRC) {
         return expected.corrupt("its checksum does not match");
@@ -60,17 +60,11 @@ pub(crate) fn verify(bytes: &Bytes, expected: Expected) -> Result<()> {
 
 /// As [`verify`], whatever the checksum is.
 pub(crate) fn verify_unsealed(bytes: &Bytes, expected: Expected) -> Result<()> {
-    check_identity(bytes, expected)?;
+    check_visit(bytes, expected)?;
     let (count, heap) = (u16_at(bytes, COUNT), u16_at(bytes, HEAP));
-    if count == 0 || heap > BLOCK_LEN || HEADER + 2 * count > heap {
-        return expected.corrupt("impossible numbers of cells");
-    }
-    let (mut last, mut live) = (None, 0);
+    let (mut last, mut live, mut taken) = (None, 0, Taken([0; BLOCK_LEN / 64]));
     for index in 0..count {
         let at = u16_at(bytes, HEADER + 2 * index);
-        if at < heap || at + CELL_HEADER > BLOCK_LEN {
-            return expected.corrupt("a slot points outside the cells");
-        }
         let len = u16_at(bytes, at + 8);
         if len > MAX_VALUE || at + CELL_HEADER + len > BLOCK_LEN {
             return expected.corrupt("a cell is too long");
@@ -82,6 +76,9 @@ pub(crate) fn verify_unsealed(bytes: &Bytes, expected: Expected) -> Result<()> {
         if last.is_some_and(|last| last >= key) {
             return expected.corrupt("its keys are out of order");
         }
+        if !taken.take(at, CELL_HEADER + len) {
+            return expected.corrupt("two cells overlap");
+        }
         last = Some(key);
         live += CELL_HEADER + len;
     }
@@ -91,13 +88,52 @@ pub(crate) fn verify_unsealed(bytes: &Bytes, expected: Expected) -> Result<()> {
     Ok(())
 }
 
+/// A bit for each byte of a node that a cell has.
+struct Taken([u64; BLOCK_LEN / 64]);
+
+impl Taken {
+    /// Takes `len` bytes, at least one, from `at` on; false if some of them are taken.
+    fn take(&mut self, at: usize, len: usize) -> bool {
+        let end = at + len;
+        let mut free = true;
+        for word in at / 64..end.div_ceil(64) {
+            let low = at.saturating_sub(word * 64);
+            let high = (end - word * 64).min(64);
+            let mask = (u64::MAX >> (64 - (high - low))) << low;
+            free &= self.0[word] & mask == 0;
+            self.0[word] |= mask;
+        }
+        free
+    }
+}
+
 /// Owner and level of what may be a node that lies at `block`; none if it is not.
 pub(crate) fn marks(bytes: &Bytes, block: u64) -> Option<(u64, u32)> {
     let node = u16_at(bytes, 4) == usize::from(MAGIC) && u64_at(bytes, 16) == block;
     node.then(|| (u64_at(bytes, 8), u32::from(bytes[LEVEL])))
 }
 
-/// The cheap part of [`verify`], done at each visit.
+/// The cheap part of [`verify`], done at each visit, as memory rots: the node is the right one, and
+/// all cells begin within it. Afterwards no accessor can go wrong.
+pub(crate) fn check_visit(bytes: &Bytes, expected: Expected) -> Result<()> {
+    check_identity(bytes, expected)?;
+    let (count, heap) = (u16_at(bytes, COUNT), u16_at(bytes, HEAP));
+    if count == 0 || heap > BLOCK_LEN || HEADER + 2 * count > heap {
+        return expected.corrupt("impossible numbers of cells");
+    }
+    let (mut first, mut last) = (u16::MAX, 0);
+    for slot in bytes[HEADER..HEADER + 2 * count].chunks_exact(2) {
+        let at = u16::from_le_bytes([slot[0], slot[1]]);
+        first = first.min(at);
+        last = last.max(at);
+    }
+    if usize::from(first) < heap || usize::from(last) > BLOCK_LEN - CELL_HEADER {
+        return expected.corrupt("a slot points outside the cells");
+    }
+    Ok(())
+}
+
+/// Whether a node is the right one.
 pub(crate) fn check_identity(bytes: &Bytes, expected: Expected) -> Result<()> {
     if u16_at(bytes, 4) != usize::from(MAGIC)
         || u64_at(bytes, 8) != expected.owner
@@ -109,7 +145,7 @@ pub(crate) fn check_identity(bytes: &Bytes, expected: Expected) -> Result<()> {
     Ok(())
 }
 
-/// A node to look at.
+/// A node to look at; it passed [`check_visit`], or is being built here.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a>(pub &'a Bytes);
 
@@ -122,15 +158,16 @@ impl<'a> View<'a> {
         u64_at(self.0, u16_at(self.0, HEADER + 2 * index))
     }
 
+    /// Empty, which no reader of values takes for one, if the cell does not lie within the node.
     pub fn value(self, index: usize) -> &'a [u8] {
         let at = u16_at(self.0, HEADER + 2 * index);
         let len = u16_at(self.0, at + 8);
-        &self.0[at + CELL_HEADER..at + CELL_HEADER + len]
+        self.0.get(at + CELL_HEADER..at + CELL_HEADER + len).unwrap_or_default()
     }
 
-    /// The child block of an inner node's cell.
+    /// The child block of an inner node's cell; 0, where no node can lie, if it has none.
     pub fn child(self, index: usize) -> u64 {
-        u64::from_le_bytes(self.value(index).try_into().expect("a child pointer has 8 bytes"))
+        self.value(index).try_into().map_or(0, u64::from_le_bytes)
     }
 
     /// Index of `key`, or of the place where it belongs.
@@ -160,6 +197,19 @@ impl<'a> View<'a> {
     pub fn used(self) -> usize {
         u16_at(self.0, LIVE) + 2 * self.count()
     }
+}
+
+/// Runs of set bits: the first and how many.
+pub(crate) fn runs(mut bits: u64) -> impl Iterator<Item = (usize, usize)> {
+    core::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let first = bits.trailing_zeros();
+        let count = (bits >> first).trailing_ones();
+        bits &= !((u64::MAX >> (64 - count)) << first);
+        Some((first as usize, count as usize))
+    })
 }
 
 /// A node that is being changed in a transaction, with a bit for each changed granule.
@@ -340,6 +390,57 @@ impl NodeBuf {
     pub fn append(&mut self, right: View<'_>) {
         for index in 0..right.count() {
             self.insert_at(self.view().count(), right.key(index), right.value(index));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: Expected = Expected { owner: 3, block: 9, level: 0 };
+
+    #[test]
+    fn cells_that_overlap_are_refused() {
+        let mut node = NodeBuf::new(EXPECTED);
+        // A cell whose value holds what looks like another cell: key 7, 6 bytes.
+        let mut value = [0; 40];
+        value[..8].copy_from_slice(&7u64.to_le_bytes());
+        value[8] = 6;
+        assert!(node.put(5, &value));
+        node.seal();
+        assert_eq!(verify(&node.bytes, EXPECTED), Ok(()));
+        let at = u16_at(&node.bytes, HEADER);
+        node.set_u16(HEADER + 2, at + CELL_HEADER);
+        node.set_u16(COUNT, 2);
+        node.set_u16(LIVE, 2 * CELL_HEADER + 40 + 6);
+        node.set_u16(HEAP, at - CELL_HEADER - 6);
+        node.seal();
+        assert!(verify(&node.bytes, EXPECTED).is_err());
+        // It can be visited all the same.
+        assert_eq!(check_visit(&node.bytes, EXPECTED), Ok(()));
+    }
+
+    #[test]
+    fn every_byte_may_be_anything_in_a_node_that_is_visited() {
+        let mut sound = NodeBuf::new(EXPECTED);
+        for key in 0..40 {
+            assert!(sound.put(key * 3, &[key as u8; 30]));
+        }
+        let mut bytes = sound.bytes;
+        for at in 0..BLOCK_LEN {
+            let old = bytes[at];
+            for new in [0, 0xff, !old] {
+                bytes[at] = new;
+                if check_visit(&bytes, EXPECTED).is_ok() {
+                    let view = View(&bytes);
+                    for index in 0..view.count() {
+                        let _ = (view.key(index), view.value(index), view.child(index));
+                    }
+                    let _ = (view.search(17), view.child_index(40), view.used());
+                }
+            }
+            bytes[at] = old;
         }
     }
 }

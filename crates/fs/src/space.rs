@@ -196,6 +196,11 @@ impl Image {
         .sealed()
     }
 
+    /// Notes that a descriptor was committed that says the bitmap was written.
+    pub fn set_initialised(&mut self) {
+        self.initialised = true;
+    }
+
     /// Writes the words of a run of bits in place.
     pub fn apply(&self, media: &dyn Media, bitmap_at: u64, first: u64, len: u64) -> Result<()> {
         let (start, end) = (first / 64 * 8, (first + len).div_ceil(64) * 8);
@@ -321,15 +326,15 @@ impl Space {
     }
 
     /// Writes the bitmap of a group that has none yet; nothing refers to it before the
-    /// descriptor says so. True if the caller has to fence before it commits.
-    pub fn initialise(&self, media: &dyn Media, group: usize, image: &mut Image) -> Result<bool> {
-        if image.initialised {
-            return Ok(false);
+    /// descriptor says so. True if the caller has to fence before it commits. If its transaction
+    /// fails it may never have done so: the next one writes the bitmap again, until one has
+    /// committed ([`Image::set_initialised`]).
+    pub fn initialise(&self, media: &dyn Media, group: usize, image: &Image) -> Result<bool> {
+        if !image.initialised {
+            let empty = Bits::new(self.geometry.group_len(group));
+            media.write(self.geometry.bitmap_at(group), empty.as_bytes(), Persist::Yes)?;
         }
-        let empty = Bits::new(self.geometry.group_len(group));
-        media.write(self.geometry.bitmap_at(group), empty.as_bytes(), Persist::Yes)?;
-        image.initialised = true;
-        Ok(true)
+        Ok(!image.initialised)
     }
 
     /// Locks the usage of a group, and loads it first if need be. None if it cannot be read.

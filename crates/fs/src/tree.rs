@@ -293,7 +293,8 @@ fn merge(
         let right = neighbour.max(index);
         let (left_block, right_block) =
             if neighbour < index { (block, child) } else { (child, block) };
-        tx.load(Expected { owner, block: right_block, level }, &mut bytes)?;
+        let right_node = tx.node(Expected { owner, block: right_block, level })?;
+        bytes.copy_from_slice(&right_node.bytes[..]);
         let left = tx.node(Expected { owner, block: left_block, level })?;
         if left.view().key(left.view().count() - 1) >= View(&bytes).key(0) {
             return corrupt(What::Node, right_block * BLOCK, "its keys belong to its neighbour");

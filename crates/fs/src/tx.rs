@@ -21,7 +21,7 @@ use crate::entry::Entry;
 use crate::error::{FsError, Result, What, committed_already, corrupt, is_full};
 use crate::journal::{HEADER, SLOT_BYTES};
 use crate::layout::{BLOCK, BLOCK_LEN, GRANULE, GROUP, by_group};
-use crate::node::{Bytes, Expected, NodeBuf, verify};
+use crate::node::{Bytes, Expected, NodeBuf, runs, verify};
 use crate::record::Meta;
 use crate::space::ImageGuard;
 use crate::tree::Nodes;
@@ -205,7 +205,7 @@ impl<'a> Tx<'a> {
             }
             None => {
                 let mut bytes: Box<Bytes> = Box::new([0; BLOCK_LEN]);
-                self.core.load(expected, &mut bytes)?;
+                self.core.load_to_change(expected, &mut bytes)?;
                 self.nodes.push(NodeBuf { block: expected.block, bytes, dirty: 0 });
                 self.nodes.len() - 1
             }
@@ -226,12 +226,17 @@ impl<'a> Tx<'a> {
     }
 
     /// Makes the changes durable, all or none. After an error none is made, or, if the medium
-    /// failed half-way, no other transaction is started until the pool is opened again.
+    /// failed half-way, no other transaction is started until the pool is opened again. The same
+    /// holds after a panic in here, which leaves the changes to the next recovery.
     pub fn commit(mut self) -> Result<()> {
         self.core.writable()?;
         let changes = self.changes();
         self.warm_on();
         let mut images = self.lock_images(&changes)?;
+        let core = self.core;
+        let _stop = core.journal.stop_on_panic();
+        // Until it is known that nothing was committed, the blocks may be in use.
+        self.committed = true;
         let result = RECORD.with(|record| {
             let mut record = record.take();
             let result = self
@@ -241,26 +246,15 @@ impl<'a> Tx<'a> {
             let media_failed = matches!(result, Err(FsError::Media(error)) if !is_full(&error));
             if result.is_err() && !media_failed {
                 undo(&changes, &mut images);
+                self.committed = false;
             }
             RECORD.with(|place| place.replace(record));
             result
         });
-        if let Err(error) = result {
-            if let FsError::Media(failure) = error
-                && !is_full(&failure)
-            {
-                // The record may be whole or not; nobody can say before the next recovery.
-                self.core.journal.stop(match failure {
-                    MediaError::Io { at }
-                    | MediaError::Full { at }
-                    | MediaError::OutOfRange { at, .. } => at,
-                    MediaError::Buffer | MediaError::ReadOnly => 0,
-                });
-                self.committed = true;
-            }
-            return Err(error);
+        result?;
+        for (_, image) in &mut images {
+            image.set_initialised();
         }
-        self.committed = true;
         for node in &self.nodes {
             self.core.verified.set(&self.core.geometry, node.block, true);
         }
@@ -302,12 +296,12 @@ impl<'a> Tx<'a> {
     fn lock_images(&mut self, changes: &[Change]) -> Result<Images<'a>> {
         let core = self.core;
         let mut images: Images<'a> = SmallVec::new();
+        let _stop = core.journal.stop_on_panic();
         for (done, change) in changes.iter().enumerate() {
             let step = || -> Result<()> {
                 if images.last().is_none_or(|(group, _)| *group != change.group) {
-                    let mut image = core.space.image(&*core.media, change.group)?;
-                    self.unfenced |=
-                        core.space.initialise(&*core.media, change.group, &mut image)?;
+                    let image = core.space.image(&*core.media, change.group)?;
+                    self.unfenced |= core.space.initialise(&*core.media, change.group, &image)?;
                     images.push((change.group, image));
                 }
                 let block = core.geometry.group_start(change.group) + change.first;
@@ -381,9 +375,12 @@ impl<'a> Tx<'a> {
         }
         self.reserve(changes)?;
         self.warm_on();
-        let committed = self.core.journal.commit(media, record)?;
+        let committed =
+            self.core.journal.commit(media, record).map_err(|error| self.stop(error))?;
         self.warm_on();
-        self.apply(changes, images).map_err(committed_already)?;
+        // The lane is let go after the journal was stopped.
+        let applied = self.apply(changes, images);
+        applied.map_err(|error| self.stop(committed_already(error)))?;
         self.warm_on();
         self.core.journal.finish(media, committed);
         Ok(())
@@ -432,6 +429,22 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
+    /// Passes on why a commit failed. After a failure of the medium the record may be whole or not;
+    /// nobody can say before the next recovery, so the journal stops.
+    fn stop(&self, error: FsError) -> FsError {
+        if let FsError::Media(failure) = error
+            && !is_full(&failure)
+        {
+            self.core.journal.stop_at(match failure {
+                MediaError::Io { at }
+                | MediaError::Full { at }
+                | MediaError::OutOfRange { at, .. } => at,
+                MediaError::Buffer | MediaError::ReadOnly => 0,
+            });
+        }
+        error
+    }
+
     /// In debug builds: a node that is written is a node that can be read.
     fn check(&self, node: &NodeBuf) -> bool {
         let owner = u64::from_le_bytes(node.bytes[8..16].try_into().expect("8 bytes"));
@@ -450,19 +463,6 @@ fn undo(changes: &[Change], images: &mut [(usize, ImageGuard<'_>)]) {
                 .expect("what was done can be undone");
         }
     }
-}
-
-/// Runs of set bits: the first and how many.
-fn runs(mut bits: u64) -> impl Iterator<Item = (usize, usize)> {
-    core::iter::from_fn(move || {
-        if bits == 0 {
-            return None;
-        }
-        let first = bits.trailing_zeros();
-        let count = (bits >> first).trailing_ones();
-        bits &= !((u64::MAX >> (64 - count)) << first);
-        Some((first as usize, count as usize))
-    })
 }
 
 impl Nodes for Tx<'_> {

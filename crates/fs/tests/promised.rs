@@ -106,7 +106,9 @@ impl Model {
                 pages.retain(|other, _| *other < page);
             }
             3 => {
-                self.fs.unlink(self.fs.root(), &name(number)).expect("an open file can lose its name");
+                self.fs
+                    .unlink(self.fs.root(), &name(number))
+                    .expect("an open file can lose its name");
                 self.files.remove(&number);
             }
             4 => {
@@ -123,7 +125,8 @@ impl Model {
             }
             _ => {
                 // All pages that follow on each other, or just the one.
-                let len = part.iter().zip(page..).take_while(|(have, want)| **have == *want).count();
+                let len =
+                    part.iter().zip(page..).take_while(|(have, want)| **have == *want).count();
                 let len = if self.random.bool() { len } else { 1 };
                 let byte = self.random.u8(1..);
                 let bytes = vec![byte; len * BLOCK as usize];

@@ -12,10 +12,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use fuser::{FopenFlags, ReplyWrite};
+use fuser::{Errno, FopenFlags, ReplyWrite};
 use limpid::{File, Opening};
 use rustix::fs::OFlags;
 
+use crate::door::guarded;
 use crate::handles::Handle;
 use crate::metrics::Op;
 use crate::names::opening;
@@ -49,7 +50,9 @@ impl Append {
     }
 
     fn serve(self) {
-        let result = self.server.counted(Op::Write, self.append());
+        // A panic here would end the thread, and with it all appends to come.
+        let result = guarded("append", || self.append()).unwrap_or(Err(Errno::EIO));
+        let result = self.server.counted(Op::Write, result);
         let Append { server, handle, reply, .. } = self;
         // With the answer the program may close the file, and the mount may go away.
         drop((handle, server));

@@ -15,6 +15,7 @@
 //!    a file has holes has the pages over them written first (`pages.rs`, `holes.rs`).
 //! 5. To wake a thread costs more than most requests, so while they follow closely on each other
 //!    one thread serves them and polls for the next (`listeners.rs`).
+//! 6. A panic in one request is the error of that request; the mount goes on (`door.rs`).
 //!
 //! ```no_run
 //! use limpid_fuse::{MountOptions, mount};
@@ -44,6 +45,7 @@ mod durability;
 mod privileges;
 
 mod data;
+mod door;
 mod holes;
 mod names;
 mod requests;

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::mount::MountFlags;
 
 use crate::attach::{self, Attached, Wanted};
+use crate::door::Door;
 use crate::error::MountError;
 use crate::options::{MAX_THREADS, MountOptions};
 use crate::requests::Serve;
@@ -108,7 +109,7 @@ fn serve(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     // Before the first request is served, so before the kernel has anything to be told of.
     let _ = server.device.set(device.try_clone()?);
-    let session = Session::from_fd(Serve(server.clone()), device, config.acl, config)?;
+    let session = Session::from_fd(Door(Serve(server.clone())), device, config.acl, config)?;
     let _ = server.notifier.set(session.notifier());
     if server.options.exclusive {
         server.pool.hold_for_mount(attached.number());
