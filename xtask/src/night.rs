@@ -1,12 +1,24 @@
 //! `cargo xtask night`: what is long and finds little.
 //!
 //! The tests look at `LIMPID_NIGHT` for how many rounds they do. The guest runs its whole suite.
+//! What damaged pools do is looked at in a release build, too: there no arithmetic panics.
 
 use std::path::Path;
 use std::process::Command;
 
 /// The variable that makes tests long.
 const NIGHT: &str = "LIMPID_NIGHT";
+
+/// The tests of damaged pools, as users run the library.
+const DAMAGED: [&str; 7] = [
+    "test",
+    "--release",
+    "--package=limpid-fs",
+    "--package=limpid",
+    "--test=hostile",
+    "--test=undamaged",
+    "--no-fail-fast",
+];
 
 /// Runs everything long, one after the other; whether all passed.
 pub fn run(root: &Path) -> bool {
@@ -20,5 +32,8 @@ pub fn run(root: &Path) -> bool {
         eprintln!("== night: {step} {}", if good { "ok" } else { "FAILED" });
         all_good &= good;
     }
-    all_good
+    eprintln!("\n== night: damaged pools in a release build");
+    let mut damaged = Command::new("cargo");
+    damaged.args(DAMAGED).env(NIGHT, "1").current_dir(root);
+    all_good & damaged.status().is_ok_and(|status| status.success())
 }
