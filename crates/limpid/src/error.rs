@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use limpid_dax::DaxError;
 use limpid_fs::FsError;
+use limpid_mmu::{EngineError, MapError};
 use limpid_pmem::{MediaError, OpenError};
 
 use crate::path::WalkError;
@@ -40,10 +41,10 @@ pub enum Error {
     Media(#[from] MediaError),
     /// Maps cannot be had on this system.
     #[error(transparent)]
-    NoMaps(#[from] limpid_mmu::EngineError),
+    NoMaps(#[from] EngineError),
     /// This map cannot be had.
     #[error(transparent)]
-    Map(#[from] limpid_mmu::MapError),
+    Map(#[from] MapError),
     /// Too many symbolic links.
     #[error("{}: too many symbolic links", path.display())]
     Loop {
@@ -53,15 +54,46 @@ pub enum Error {
     /// The handle was not opened for this.
     #[error("the file was not opened for {0}")]
     NotOpenedFor(&'static str),
-    /// The range does not lie in the file, or is too large.
-    #[error("bytes {at}+{len} do not lie in the file of {size} bytes")]
+    /// The range does not lie in the file or in the map.
+    #[error("bytes {at}+{len} do not lie in the {size} bytes that are there")]
     OutOfRange {
+        /// First byte.
+        at: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Size of the file, or of the map, in bytes.
+        size: u64,
+    },
+    /// The file ended before as many bytes were read as were asked for.
+    #[error("the file ends at byte {size}, before the {len} bytes from byte {at} on")]
+    EndOfFile {
         /// First byte.
         at: u64,
         /// Length in bytes.
         len: u64,
         /// Size of the file in bytes.
         size: u64,
+    },
+    /// The range ends past the largest size a file can have.
+    #[error("bytes {at}+{len} end past the largest size a file can have")]
+    TooLarge {
+        /// First byte.
+        at: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// A range of no bytes, where there is nothing to do with one.
+    #[error("a range of no bytes")]
+    EmptyRange,
+    /// Two ranges of one file that are to share blocks overlap.
+    #[error("the ranges {from}+{len} and {at}+{len} of one file overlap")]
+    Overlap {
+        /// First byte of the range that is to change.
+        at: u64,
+        /// First byte of the range it is to share blocks with.
+        from: u64,
+        /// Length in bytes.
+        len: u64,
     },
     /// An empty file, or an empty range, cannot be mapped.
     #[error("an empty range cannot be mapped")]
@@ -109,7 +141,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The errno that stands for the reason.
+    /// The errno that stands for the reason; `std::io::Error`s made of this carry it.
     pub fn errno(&self) -> i32 {
         match self {
             Error::Path { source, .. } | Error::Fs(source) | Error::Pool { source, .. } => {
@@ -120,13 +152,15 @@ impl Error {
             Error::Media(MediaError::Full { .. }) => libc::ENOSPC,
             Error::Media(MediaError::ReadOnly) => libc::EROFS,
             Error::Media(_) => libc::EIO,
-            Error::NoMaps(_) | Error::Map(_) | Error::Granularity { .. } => libc::EOPNOTSUPP,
+            Error::NoMaps(error) => no_maps_errno(error),
+            Error::Map(error) => map_errno(error),
+            Error::Granularity { .. } => libc::EOPNOTSUPP,
             Error::Loop { .. } => libc::ELOOP,
             Error::NotOpenedFor(_) | Error::Closed => libc::EBADF,
-            Error::OutOfRange { .. } => libc::EFBIG,
-            Error::EmptyMap | Error::Unaligned { .. } | Error::MisalignedAtomic { .. } => {
-                libc::EINVAL
-            }
+            Error::TooLarge { .. } => libc::EFBIG,
+            Error::OutOfRange { .. } | Error::EndOfFile { .. } => libc::EINVAL,
+            Error::Overlap { .. } | Error::EmptyRange | Error::EmptyMap => libc::EINVAL,
+            Error::Unaligned { .. } | Error::MisalignedAtomic { .. } => libc::EINVAL,
             Error::Evidence(error) | Error::Lost(error) => {
                 error.raw_os_error().unwrap_or(libc::EIO)
             }
@@ -156,6 +190,22 @@ impl Error {
     }
 }
 
+fn no_maps_errno(error: &EngineError) -> i32 {
+    match error {
+        EngineError::NoRoom(errno) => errno.raw_os_error(),
+        _ => libc::EOPNOTSUPP,
+    }
+}
+
+fn map_errno(error: &MapError) -> i32 {
+    match error {
+        MapError::Empty => libc::EINVAL,
+        MapError::ReadOnly => libc::EROFS,
+        MapError::NoAddresses { errno, .. } => errno.raw_os_error(),
+        _ => libc::EOPNOTSUPP,
+    }
+}
+
 fn open_errno(error: &OpenError) -> i32 {
     match error {
         OpenError::InUse { .. } => libc::EBUSY,
@@ -170,17 +220,20 @@ impl From<DaxError<FsError>> for Error {
         match error {
             DaxError::Iomap(error) => Error::Fs(error),
             DaxError::Media(error) => Error::Media(error),
-            DaxError::TooLarge { at, len } | DaxError::Overlap { at, len, .. } => {
-                Error::OutOfRange { at, len, size: 0 }
-            }
+            DaxError::TooLarge { at, len } => Error::TooLarge { at, len },
+            DaxError::Overlap { at, from, len } => Error::Overlap { at, from, len },
             DaxError::Unaligned { at, len, size } => Error::Unaligned { at, len, size },
         }
     }
 }
 
+/// As an error of the standard library, which programs ask for its kind and `raw_os_error`: it has
+/// both, and the system's words. An end of file is `UnexpectedEof`, which has no errno.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
-        let kind = io::Error::from_raw_os_error(error.errno()).kind();
-        io::Error::new(kind, error)
+        match error {
+            Error::EndOfFile { .. } => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+            _ => io::Error::from_raw_os_error(error.errno()),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use limpid_dax::{MAX_FILE_SIZE, PageRange, Sink, Source, WriteAt};
+use limpid_fs::{FileKind, FsError};
 use limpid_locks::{Class, Mutex, mutex};
 use limpid_pmem::Media;
 
@@ -69,8 +70,17 @@ impl File {
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(pool, path)
     }
 
-    fn wants_read(&self) -> Result<()> {
-        if self.mode.read { Ok(()) } else { Err(Error::NotOpenedFor("reading")) }
+    pub(crate) fn wants_read(&self) -> Result<()> {
+        if self.mode.read { self.wants_bytes() } else { Err(Error::NotOpenedFor("reading")) }
+    }
+
+    /// Of what is no regular file the handle gives the attributes only.
+    fn wants_bytes(&self) -> Result<()> {
+        match self.node.inode().kind() {
+            FileKind::File => Ok(()),
+            FileKind::Directory => Err(FsError::IsDirectory.into()),
+            _ => Err(FsError::Invalid.into()),
+        }
     }
 
     pub(crate) fn wants_write(&self) -> Result<()> {
@@ -116,7 +126,7 @@ impl File {
         if self.read_at(buffer, offset)? == len {
             return Ok(());
         }
-        Err(Error::OutOfRange { at: offset, len: len as u64, size: self.len() })
+        Err(Error::EndOfFile { at: offset, len: len as u64, size: self.len() })
     }
 
     /// Writes all bytes at byte `offset`; returns how many were written, fewer only if the pool
@@ -225,6 +235,7 @@ impl File {
 
     /// First byte at or after `offset` that is not in a hole; `None` if only holes follow.
     pub fn seek_data(&self, offset: u64) -> Result<Option<u64>> {
+        self.wants_bytes()?;
         self.fetch_holes(offset);
         Ok(self.node.inode().seek_data(offset)?)
     }
@@ -232,6 +243,7 @@ impl File {
     /// First byte at or after `offset` that is in a hole, or the end of the file; `None` if
     /// `offset` lies past the end.
     pub fn seek_hole(&self, offset: u64) -> Result<Option<u64>> {
+        self.wants_bytes()?;
         self.fetch_holes(offset);
         Ok(self.node.inode().seek_hole(offset)?)
     }
@@ -282,7 +294,8 @@ impl std::fmt::Debug for File {
 fn range(offset: u64, len: u64) -> Result<std::ops::Range<u64>> {
     match offset.checked_add(len) {
         Some(end) if len > 0 && end <= MAX_FILE_SIZE => Ok(offset..end),
-        _ => Err(Error::OutOfRange { at: offset, len, size: MAX_FILE_SIZE }),
+        _ if len == 0 => Err(Error::EmptyRange),
+        _ => Err(Error::TooLarge { at: offset, len }),
     }
 }
 

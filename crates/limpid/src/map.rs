@@ -63,9 +63,7 @@ impl MapOptions {
     /// Makes the map. The file must be open for reading, and for writing if the map is shared and
     /// takes stores. The range must lie within the file and not be empty.
     pub fn map(&self, file: &File) -> Result<Map> {
-        if !file.mode.read {
-            return Err(Error::NotOpenedFor("reading"));
-        }
+        file.wants_read()?;
         if self.write && !self.private {
             file.wants_write()?;
         }

@@ -319,6 +319,20 @@ impl Pool {
         Ok(())
     }
 
+    /// Gives an open file another name, or one that has none its first.
+    pub fn link_file(&self, file: &File, link: impl AsRef<Path>) -> Result<()> {
+        let link = link.as_ref();
+        let place = self.place(link, Last::Name)?;
+        let name = place.new_name(false).map_err(Error::at(link))?;
+        let ino = file.node.inode().ino();
+        if file.node.inode().kind() == FileKind::Directory {
+            return Err(Error::at(link)(FsError::NotPermitted));
+        }
+        self.inner.fs.link(ino, place.dir, name).map_err(Error::at(link))?;
+        self.inner.tell_name(place.dir.0, name, &[ino.0]);
+        Ok(())
+    }
+
     /// Creates a symbolic link at `link` that leads to `target`.
     pub fn symlink(&self, target: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref().as_os_str().as_bytes();

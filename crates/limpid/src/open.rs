@@ -112,20 +112,30 @@ impl OpenOptions {
         if (self.truncate || self.create || self.create_new) && !self.access.write {
             return Err(Error::NotOpenedFor("writing"));
         }
-        let node = self.open_node(pool, path)?;
+        let (node, is_new) = self.open_node(pool, path)?;
         let kind = node.inode().kind();
         if kind == FileKind::Directory && self.access.write {
             return Err(Error::at(path)(FsError::IsDirectory));
         }
         let file = File::new(pool.inner.clone(), node, self.access);
-        if self.truncate && file.len() > 0 {
+        // An empty file may have blocks past its end, which go as well.
+        if self.truncate && !is_new && kind == FileKind::File {
             file.set_len(0)?;
         }
         Ok(file)
     }
 
-    /// Finds or creates the inode.
-    fn open_node(&self, pool: &Pool, path: &Path) -> Result<Arc<Node>> {
+    /// Creates a regular file without a name. It is gone when it is closed, and after a crash,
+    /// unless [`Pool::link_file`] has given it one.
+    pub fn open_unnamed(&self, pool: &Pool) -> Result<File> {
+        let (uid, gid) = self.owner.unwrap_or_else(process_ids);
+        let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };
+        let node = pool.inner.nodes.adopt(pool.inner.fs.create_unnamed(new)?);
+        Ok(File::new(pool.inner.clone(), node, self.access))
+    }
+
+    /// Finds or creates the inode; whether it is new.
+    fn open_node(&self, pool: &Pool, path: &Path) -> Result<(Arc<Node>, bool)> {
         let (fs, nodes) = (&pool.inner.fs, &pool.inner.nodes);
         let at = Error::at(path);
         loop {
@@ -153,11 +163,11 @@ impl OpenOptions {
                 // Looked up and opened in one step: in between, the number could have become
                 // another file's.
                 (Some(_), Tail::Name(name)) => match fs.open_child(place.dir, name) {
-                    Ok(inode) => return Ok(nodes.adopt(inode)),
+                    Ok(inode) => return Ok((nodes.adopt(inode), false)),
                     Err(FsError::NotFound) => {}
                     Err(error) => return Err(at(error)),
                 },
-                (Some((ino, _)), _) => return nodes.open(ino).map_err(at),
+                (Some((ino, _)), _) => return Ok((nodes.open(ino).map_err(at)?, false)),
                 (None, Tail::Name(name)) if self.create || self.create_new => {
                     let (uid, gid) = self.owner.unwrap_or_else(process_ids);
                     let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };
@@ -165,7 +175,7 @@ impl OpenOptions {
                         Ok(inode) => {
                             let node = nodes.adopt(inode);
                             pool.inner.tell_name(place.dir.0, name, &[]);
-                            return Ok(node);
+                            return Ok((node, true));
                         }
                         Err(FsError::Exists) if !self.create_new => {}
                         Err(error) => return Err(at(error)),

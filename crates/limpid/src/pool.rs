@@ -1,10 +1,11 @@
 //! Pools: a medium with a file system on it, open in this process.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use limpid_dax::{FaultPolicy, PageRange};
 use limpid_fs::{Access, FormatOptions, Fs, FsError, OpenReport, Statfs};
+use limpid_locks::{Class, Mutex, mutex};
 use limpid_mmu::{Backing, BackingOptions, Engine};
 use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions};
 
@@ -156,7 +157,7 @@ impl PoolOptions {
             path: path.to_owned(),
             report,
             outside: Outside::default(),
-            backing: OnceLock::new(),
+            backing: mutex(&BACKING, None),
         };
         Ok(Pool { inner: Arc::new(inner) })
     }
@@ -199,6 +200,9 @@ pub struct PoolInfo {
     pub backup_superblock_used: bool,
 }
 
+/// Held while the pool's backing of maps is made.
+static BACKING: Class = Class::new("limpid: backing of maps");
+
 pub(crate) struct Inner {
     pub nodes: Arc<Nodes>,
     pub fs: Arc<Fs>,
@@ -207,33 +211,33 @@ pub(crate) struct Inner {
     pub path: PathBuf,
     pub report: OpenReport,
     pub outside: Outside,
-    backing: OnceLock<Result<Arc<Backing>>>,
+    backing: Mutex<Option<Arc<Backing>>>,
 }
 
 impl Inner {
-    /// The pool as maps show it, made at the first map.
+    /// The pool as maps show it, made at the first map. What fails, like an open file too many,
+    /// is tried again at the next one.
     pub fn backing(&self) -> Result<(&'static Engine, Arc<Backing>)> {
         let engine = Engine::get()?;
-        let made = self.backing.get_or_init(|| {
-            let options = BackingOptions {
-                len: self.media.len(),
-                granularity: self.media.granularity(),
-                sync: matches!(self.medium.kind(), Kind::Fsdax | Kind::Devdax),
-                writable: !self.medium.read_only(),
-                private: self.medium.kind() != Kind::Devdax,
-                track_writes: self.media.durability() == Durability::Power,
-            };
-            let fd = self.medium.fd().try_clone_to_owned().map_err(|source| {
-                let path = self.path.clone();
-                limpid_pmem::OpenError::System { path, doing: "duplicate", source }
-            })?;
-            Ok(Arc::new(Backing::new(engine, fd, options)?))
-        });
-        match made {
-            Ok(backing) => Ok((engine, backing.clone())),
-            Err(Error::Map(error)) => Err(Error::Map(*error)),
-            Err(_) => Err(Error::Closed),
+        let mut made = self.backing.lock();
+        if let Some(backing) = &*made {
+            return Ok((engine, backing.clone()));
         }
+        let options = BackingOptions {
+            len: self.media.len(),
+            granularity: self.media.granularity(),
+            sync: matches!(self.medium.kind(), Kind::Fsdax | Kind::Devdax),
+            writable: !self.medium.read_only(),
+            private: self.medium.kind() != Kind::Devdax,
+            track_writes: self.media.durability() == Durability::Power,
+        };
+        let fd = self.medium.fd().try_clone_to_owned().map_err(|source| {
+            let path = self.path.clone();
+            limpid_pmem::OpenError::System { path, doing: "duplicate", source }
+        })?;
+        let backing = Arc::new(Backing::new(engine, fd, options)?);
+        *made = Some(backing.clone());
+        Ok((engine, backing))
     }
 }
 

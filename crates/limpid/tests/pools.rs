@@ -115,7 +115,7 @@ fn ranges_that_cannot_be_mapped_are_refused() {
     file.set_len(5000).unwrap();
     for range in [0..5001, 4000..u64::MAX, 6000..7000] {
         let error = limpid::MapOptions::new().range(range).map(&file).unwrap_err();
-        one_line(&error, "do not lie in the file of 5000 bytes");
+        one_line(&error, "do not lie in the 5000 bytes");
     }
     let blind = OpenOptions::new().write(true).open(&pool, "/file").unwrap();
     one_line(&blind.map().unwrap_err(), "not opened for reading");

@@ -270,7 +270,8 @@ impl Attempt<'_> {
             }
             _ => return Err(OpenError::NotAMedium { path: self.path.to_owned() }),
         };
-        self.at_least_a_page(len)?;
+        // Told by its own size, not by that of its whole pages.
+        self.at_least_a_page(if kind == Kind::Fsdax { stat.st_size as u64 } else { len })?;
         let writable = !self.options.read_only;
         match mapping::can_map(fd.as_fd(), granularity as usize, writable, SYNC) {
             Ok(()) => Ok(Found { kind, len, granularity, flags: SYNC }),
