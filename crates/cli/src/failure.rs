@@ -54,13 +54,16 @@ impl Failure {
     }
 
     /// A command line that clap did not understand. Of its message the first paragraph is kept,
-    /// on one line.
+    /// on one line, and what it suggests is the advice.
     pub fn from_clap(error: &clap::Error) -> Failure {
         let text = error.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text);
+        let in_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let first = message.split("\n\n").next().unwrap_or(message);
-        let words: Vec<&str> = first.split_whitespace().collect();
-        Failure::usage(words.join(" "), "command line", "see 'limpid --help'")
+        let tips = message.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+        let tips: Vec<String> = tips.map(in_line).collect();
+        let advice = if tips.is_empty() { "see 'limpid --help'".into() } else { tips.join("; ") };
+        Failure::usage(in_line(first), "command line", &advice)
     }
 
     /// An operation at `place` that failed, in the host's file system or in a pool.
@@ -100,7 +103,13 @@ impl Failure {
     /// A pool that could not be opened or made.
     pub fn from_open(error: &Error, pool: &Path) -> Failure {
         let place = pool.display();
-        let Error::Open(error) = error else { return Failure::from_pool(error, place) };
+        let error = match error {
+            Error::Open(error) => error,
+            Error::Pool { source: FsError::TooSmall { size, .. }, .. } => {
+                return too_small(*size, place);
+            }
+            _ => return Failure::from_pool(error, place),
+        };
         match error {
             OpenError::InUse { pid: Some(pid), .. } => {
                 let what = format!("the pool is in use by process {pid}");
@@ -123,11 +132,7 @@ impl Failure {
                 Failure::new("no such pool", place, "check the path, or make it: 'limpid mkfs'")
             }
             OpenError::System { source, .. } => Failure::from_io(source, place),
-            OpenError::TooSmall { size, .. } => Failure::new(
-                format!("not a pool: {size} bytes are too few for one"),
-                place,
-                "make one with 'limpid mkfs'",
-            ),
+            OpenError::TooSmall { size, .. } => too_small(*size, place),
             other => Failure::new(other.to_string(), place, "see 'limpid info --help'"),
         }
     }
@@ -176,6 +181,11 @@ impl<T> At<T> for limpid::Result<T> {
     }
 }
 
+/// The error as one of the standard library, with all it tells, for [`Failure::from_io`] to find.
+pub fn kept(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
 /// The text with control characters escaped, so that a name cannot forge lines or move the
 /// terminal's cursor.
 pub fn one_line(text: &str) -> String {
@@ -184,14 +194,24 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// A file that holds no pool, or a size that none can have.
+fn too_small(size: u64, place: impl fmt::Display) -> Failure {
+    let what = match size {
+        0 => "not a pool: the file is empty".to_owned(),
+        size => format!("not a pool: {size} bytes are too few for one"),
+    };
+    let advice = format!("make one of {} bytes or more: 'limpid mkfs'", limpid::MIN_POOL_SIZE);
+    Failure::new(what, place, &advice)
+}
+
 fn of_file_system(error: &FsError, text: String, place: impl fmt::Display) -> Failure {
     let advice = match error {
         FsError::NotAPool => "make one with 'limpid mkfs'",
         FsError::UnsupportedVersion(_) | FsError::UnsupportedFeature { .. } => {
             "use the version of limpid that made the pool"
         }
-        FsError::Truncated { .. } => "restore the missing end of the pool from a copy",
         FsError::TooSmall { .. } => "give a larger --size",
+        FsError::Truncated { .. } => "restore the missing end of the pool from a copy",
         FsError::Corrupt { .. } => "copy out what can be read; restore the rest from a copy",
         FsError::NotPermitted => "use -s, or copy it",
         FsError::Stopped { .. } | FsError::Panicked => {
@@ -242,7 +262,7 @@ mod tests {
     #[test]
     fn the_reason_behind_an_io_error_is_found() {
         let inner = Error::Path { path: "/x".into(), source: FsError::NoSpace };
-        let failure = Failure::from_io(&io::Error::from(inner), "p:/x");
+        let failure = Failure::from_io(&kept(inner), "p:/x");
         assert!(failure.to_string().starts_with("limpid: no space left: p:/x: "), "{failure}");
         let failure = Failure::from_io(&io::Error::from_raw_os_error(28), "/x");
         assert!(failure.to_string().starts_with("limpid: no space left: /x: "), "{failure}");

@@ -1,6 +1,8 @@
 //! Writing to standard output: text, aligned columns, JSON.
 
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::os::unix::ffi::OsStrExt;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -138,6 +140,34 @@ fn timestamp(time: Timespec) -> Option<Timestamp> {
     whole.checked_add(jiff::SignedDuration::from_nanos(i64::from(time.nanoseconds))).ok()
 }
 
+/// Puts a name or path into a JSON object. What is not UTF-8 has its bytes in hexadecimal beside
+/// it, under the same key with `_hex` behind it.
+pub fn put_name(object: &mut Value, key: &str, name: impl AsRef<OsStr>) {
+    let name = name.as_ref();
+    object[key] = json!(name.to_string_lossy());
+    if name.to_str().is_none() {
+        let hex: String = name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        object[format!("{key}_hex")] = json!(hex);
+    }
+}
+
+/// A name for people, from which its bytes can be told: control characters, backslashes, and bytes
+/// that are not UTF-8, are escaped.
+pub fn shown(name: impl AsRef<OsStr>) -> String {
+    let mut text = String::new();
+    for chunk in name.as_ref().as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if c.is_control() => text.extend(c.escape_default()),
+                c => text.push(c),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
 /// Attributes as `--json` shows them.
 pub fn metadata_json(metadata: &Metadata) -> Value {
     json!({
@@ -171,6 +201,18 @@ mod tests {
             (FileKind::Symlink, 0o777, "lrwxrwxrwx"),
         ] {
             assert_eq!(mode_text(kind, mode), text);
+        }
+    }
+
+    #[test]
+    fn names_are_shown_so_that_their_bytes_can_be_told() {
+        for (name, text) in [
+            (&b"plain \xc3\xa9"[..], "plain \u{e9}"),
+            (b"new\nline", "new\\nline"),
+            (b"new\\nline", "new\\\\nline"),
+            (b"odd \xff", "odd \\xff"),
+        ] {
+            assert_eq!(shown(OsStr::from_bytes(name)), text);
         }
     }
 

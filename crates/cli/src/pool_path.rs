@@ -29,6 +29,14 @@ impl PoolPath {
         Some(PoolPath { pool: path_of(&bytes[..end]), path: path_of(path) })
     }
 
+    /// As it is written on the command line.
+    pub fn written(&self) -> OsString {
+        let mut text = self.pool.clone().into_os_string();
+        text.push(":");
+        text.push(&self.path);
+        text
+    }
+
     /// An argument that has to be a path in a pool.
     pub fn required(argument: &OsStr) -> Result<PoolPath> {
         match PoolPath::parse(argument) {

@@ -308,3 +308,32 @@ fn damage_anywhere_never_panics_or_hangs() {
         let _ = fs::remove_dir_all(sandbox.path("out"));
     }
 }
+
+#[test]
+fn what_was_meant_is_suggested() {
+    let sandbox = Sandbox::with_pool();
+    for (arguments, what) in [
+        (&["mkf", "q"][..], "mkfs"),
+        (&["cp", "--recursve", "p:/", "o"], "--recursive"),
+        (&["completions", "bas"], "bash"),
+    ] {
+        let ended = sandbox.fails(arguments, what);
+        assert_eq!(ended.code, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_pool_is_told_as_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("empty", "");
+    sandbox.write("small", "a few words");
+    sandbox.write("text", "words ".repeat(1000));
+    sandbox.write("large", vec![7; 8 << 20]);
+    for command in ["info", "df", "fsck"] {
+        sandbox.fails(&[command, "empty"], "the file is empty");
+        sandbox.fails(&[command, "small"], "11 bytes are too few for one");
+        let ended = sandbox.fails(&[command, "text"], "not a pool");
+        assert!(!ended.stderr.contains("--size'"), "{}", ended.stderr);
+        sandbox.fails(&[command, "large"], "not a pool");
+    }
+}

@@ -3,7 +3,11 @@
 
 mod common;
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
 use common::Sandbox;
+use common::mount::{MountPoint, can_mount};
 use serde_json::Value;
 
 /// The names of the fields with the types of their values, sorted by name.
@@ -120,4 +124,61 @@ fn stat_describes_one() {
     assert_eq!(stat["path"], "p:/f");
     assert_eq!(stat["size"], 5);
     assert_eq!(stat["mtime"], "2001-09-09T01:46:40.123456789Z");
+}
+
+/// The bytes of a name in hexadecimal.
+fn hex(name: &OsStr) -> String {
+    name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn names_that_are_no_text_are_not_lost() {
+    let sandbox = Sandbox::with_pool();
+    let odd = common::odd_name();
+    std::fs::create_dir(sandbox.path("d")).unwrap();
+    std::fs::write(sandbox.path("d").join(odd), "x").unwrap();
+    std::os::unix::fs::symlink(odd, sandbox.path("d/link")).unwrap();
+    sandbox.ok(&["cp", "-r", "d", "p:/"]);
+    let list = sandbox.ok(&["ls", "--json", "p:/d"]).json();
+    let [link, file] = &list["entries"].as_array().unwrap()[..] else { panic!("{list}") };
+    assert_eq!((&file["name_hex"], &link["name_hex"]), (&hex(odd).into(), &Value::Null));
+    assert_eq!(link["target_hex"], hex(odd));
+
+    let path = [OsStr::new("p:/d/"), odd].into_iter().collect::<OsString>();
+    let stat = sandbox.ok(&[OsStr::new("stat"), OsStr::new("--json"), &path]).json();
+    assert_eq!(stat["path_hex"], hex(&path));
+    let dump = sandbox.ok(&["dump", "--json", "p", "path", "/d"]).text().to_owned();
+    assert!(dump.contains(r"odd \\xff name"), "{dump}");
+    sandbox.ok(&[OsStr::new("mkfs"), odd, OsStr::new("--size"), OsStr::new("8M")]);
+    for command in ["info", "df"] {
+        let told = sandbox.ok(&[OsStr::new(command), OsStr::new("--json"), odd]).json();
+        let told = told.get(0).unwrap_or(&told);
+        assert_eq!(told["pool_hex"], hex(odd), "{command}");
+    }
+}
+
+#[test]
+fn a_listing_tells_a_newline_from_its_escape() {
+    let sandbox = Sandbox::with_pool();
+    for name in ["a\nb", "a\\nb"] {
+        sandbox.ok(&["truncate", "-s", "0", &format!("p:/{name}")]);
+    }
+    let listing = sandbox.ok(&["ls", "-l", "p:/"]).text().to_owned();
+    let names: Vec<_> = listing.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(names, [r"a\nb", r"a\\nb"]);
+}
+
+#[test]
+fn what_a_mount_has_done_is_json() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let point = MountPoint::new(&sandbox, "mnt");
+    sandbox.ok(&["mount", "p", "mnt"]);
+    let told = sandbox.ok(&["stat", "--json", "mnt"]).json();
+    assert_eq!(shape(&told), ["metrics:object", "mount:string"]);
+    assert!(told["metrics"]["limpid_process_id"].as_u64().is_some(), "{told}");
+    sandbox.ok(&["umount", "mnt"]);
+    drop(point);
 }

@@ -1,13 +1,13 @@
 //! `limpid df`: how full pools are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use limpid::Statfs;
 use serde_json::{Value, json};
 
 use crate::failure::{At, Result};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::pools::{self, Access};
 use crate::size;
 
@@ -30,7 +30,7 @@ impl Df {
         let mut used = Vec::new();
         for path in &self.pools {
             let pool = pools::open(path, Access::Read)?;
-            used.push((path.display().to_string(), pool.statfs().at(path.display())?));
+            used.push((path, pool.statfs().at(path.display())?));
         }
         let mut output = Output::new();
         if self.json {
@@ -46,24 +46,25 @@ impl Df {
     }
 }
 
-fn row(pool: &str, space: &Statfs) -> Vec<String> {
+fn row(pool: &Path, space: &Statfs) -> Vec<String> {
     let bytes = |blocks: u64| size::human(blocks.saturating_mul(BLOCK));
     let used = space.blocks.saturating_sub(space.free);
     let percent = (used * 100).div_ceil(space.blocks.max(1));
     let size = bytes(space.blocks);
     let free = bytes(space.available);
     let files = space.files.to_string();
-    vec![pool.to_owned(), size, bytes(used), free, format!("{percent}%"), files]
+    vec![output::shown(pool), size, bytes(used), free, format!("{percent}%"), files]
 }
 
-fn to_json(pool: &str, space: &Statfs) -> Value {
+fn to_json(pool: &Path, space: &Statfs) -> Value {
     let bytes = |blocks: u64| blocks.saturating_mul(BLOCK);
-    json!({
-        "pool": pool,
+    let mut value = json!({
         "size": bytes(space.blocks),
         "used": bytes(space.blocks.saturating_sub(space.free)),
         "free": bytes(space.free),
         "available": bytes(space.available),
         "files": space.files,
-    })
+    });
+    output::put_name(&mut value, "pool", pool);
+    value
 }

@@ -1,16 +1,18 @@
 //! `limpid fsck`: check a pool, and repair it.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use limpid::{Finding, FsckProgress, FsckReport};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result, one_line};
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Problems were found and repaired.
 const REPAIRED: u8 = 1;
@@ -87,8 +89,7 @@ fn count(number: usize, one: &str, many: &str) -> String {
 
 fn to_json(pool: &Path, report: &FsckReport) -> Value {
     let list = |findings: &[Finding]| findings.iter().map(finding_json).collect::<Vec<_>>();
-    json!({
-        "pool": pool.to_string_lossy(),
+    let mut value = json!({
         "sound": report.findings.is_empty(),
         "repaired": report.repaired,
         "recovered": report.recovered,
@@ -98,28 +99,28 @@ fn to_json(pool: &Path, report: &FsckReport) -> Value {
         "blocks": report.blocks.1,
         "problems": list(&report.findings),
         "left": list(&report.left),
-    })
+    });
+    output::put_name(&mut value, "pool", pool);
+    value
 }
 
 fn finding_json(finding: &Finding) -> Value {
     let problem = &finding.problem;
-    let mut fields = Map::new();
-    fields.insert("kind".to_owned(), problem.kind().into());
-    fields.insert("text".to_owned(), problem.to_string().into());
+    let mut value = json!({ "kind": problem.kind(), "text": problem.to_string() });
     if let Some(ino) = problem.ino() {
-        fields.insert("ino".to_owned(), ino.0.into());
+        value["ino"] = ino.0.into();
     }
     if let Some(path) = &finding.path {
-        fields.insert("path".to_owned(), String::from_utf8_lossy(path).into());
+        output::put_name(&mut value, "path", OsStr::from_bytes(path));
     }
     if let Some((block, len)) = problem.blocks() {
-        fields.insert("block".to_owned(), block.into());
-        fields.insert("blocks".to_owned(), len.into());
+        value["block"] = block.into();
+        value["blocks"] = len.into();
     }
     if let Some(at) = problem.byte() {
-        fields.insert("byte".to_owned(), at.into());
+        value["byte"] = at.into();
     }
-    Value::Object(fields)
+    value
 }
 
 /// The progress bar, for those who watch a terminal.

@@ -7,7 +7,7 @@ use limpid::{Durability, PoolInfo};
 use serde_json::{Value, json};
 
 use crate::failure::Result;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::pools::{self, Access};
 use crate::size;
 
@@ -37,8 +37,7 @@ impl Info {
 /// The pool's description as `--json` shows it.
 pub fn to_json(info: &PoolInfo) -> Value {
     let [compatible, read_only, incompatible] = info.features;
-    json!({
-        "pool": info.path.to_string_lossy(),
+    let mut value = json!({
         "label": info.label,
         "uuid": uuid(&info.uuid),
         "size": info.size,
@@ -55,7 +54,9 @@ pub fn to_json(info: &PoolInfo) -> Value {
         "clean": info.clean,
         "recovered": info.recovered,
         "backup_superblock_used": info.backup_superblock_used,
-    })
+    });
+    output::put_name(&mut value, "pool", &info.path);
+    value
 }
 
 fn fields(info: &PoolInfo) -> Vec<(&'static str, String)> {
@@ -67,7 +68,7 @@ fn fields(info: &PoolInfo) -> Vec<(&'static str, String)> {
     let superblock = if info.backup_superblock_used { "backup used" } else { "good" };
     let [compatible, read_only, incompatible] = info.features;
     vec![
-        ("pool", info.path.display().to_string()),
+        ("pool", output::shown(&info.path)),
         ("label", info.label.clone()),
         ("uuid", uuid(&info.uuid)),
         ("size", format!("{} ({} bytes)", size::human(info.size), info.size)),

@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use limpid::{FileKind, Metadata, Pool};
 use serde_json::{Value, json};
 
-use crate::failure::{At, Result, one_line};
+use crate::failure::{At, Result};
 use crate::output::{self, Output};
 use crate::pool_path::PoolPath;
 use crate::pools::{self, Access};
@@ -49,7 +49,9 @@ impl Ls {
         let entries = entries(&pool, &path, !self.long)?;
         if self.json {
             let list: Vec<Value> = entries.iter().map(Entry::to_json).collect();
-            output.json(&json!({ "path": path.to_string(), "entries": list }))?;
+            let mut value = json!({ "entries": list });
+            output::put_name(&mut value, "path", path.written());
+            output.json(&value)?;
         } else {
             let rows: Vec<Vec<String>> = entries.iter().map(Entry::row).collect();
             output.table(&rows, &[1, 2, 3, 4])?;
@@ -83,7 +85,7 @@ fn entries(pool: &Pool, path: &PoolPath, follow: bool) -> Result<Vec<Entry>> {
 /// A name on a line: to a terminal without control characters, else byte by byte as it is.
 fn print_name(output: &mut Output, name: &OsStr) -> Result<()> {
     if std::io::stdout().is_terminal() {
-        return output.line(one_line(&name.to_string_lossy()));
+        return output.line(output::shown(name));
     }
     output.bytes(name.as_bytes())?;
     output.bytes(b"\n")
@@ -109,10 +111,10 @@ impl Entry {
             FileKind::CharDevice | FileKind::BlockDevice => device_numbers(rdev),
             _ => size.to_string(),
         };
-        let mut name = one_line(&self.name.to_string_lossy());
+        let mut name = output::shown(&self.name);
         if let Some(target) = &self.target {
             name.push_str(" -> ");
-            name.push_str(&one_line(&shown(target)));
+            name.push_str(&output::shown(target));
         }
         let ids = [nlink, uid, gid].map(|number| number.to_string());
         let [nlink, uid, gid] = ids;
@@ -122,9 +124,9 @@ impl Entry {
 
     fn to_json(&self) -> Value {
         let mut value = output::metadata_json(&self.metadata);
-        value["name"] = json!(self.name.to_string_lossy());
+        output::put_name(&mut value, "name", &self.name);
         if let Some(target) = &self.target {
-            value["target"] = json!(shown(target));
+            output::put_name(&mut value, "target", target);
         }
         value
     }
@@ -132,8 +134,4 @@ impl Entry {
 
 fn device_numbers(rdev: u64) -> String {
     format!("{}, {}", rustix::fs::major(rdev), rustix::fs::minor(rdev))
-}
-
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

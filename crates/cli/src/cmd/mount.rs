@@ -148,10 +148,11 @@ impl Mount {
                 return Err(Failure::usage(what, self.pool.display(), advice));
             }
             let pool = PoolOptions::new().create(&self.pool, size).map_err(|error| {
-                if !matches!(error, Error::Open(_)) {
-                    let _ = fs::remove_file(&self.pool);
+                if matches!(error, Error::Open(_)) {
+                    return Failure::from_open(&error, &self.pool);
                 }
-                Failure::from_open(&error, &self.pool)
+                let _ = fs::remove_file(&self.pool);
+                Failure::from_pool(&error, self.pool.display())
             })?;
             pool.sync().at(self.pool.display())?;
             return Ok((pool, true));

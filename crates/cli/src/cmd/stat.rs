@@ -1,7 +1,8 @@
 //! `limpid stat`: all that is known of a file, or what a mount has done so far.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use limpid::{FileKind, Metadata, Pool};
@@ -9,7 +10,7 @@ use limpid_fuse::{MountError, MountState};
 use serde_json::{Value, json};
 
 use super::mount;
-use crate::failure::{At, Result, one_line};
+use crate::failure::{At, Result};
 use crate::output::{self, Output};
 use crate::pool_path::PoolPath;
 use crate::pools::{self, Access};
@@ -31,7 +32,11 @@ impl Stat {
     pub fn run(self) -> Result<()> {
         if let Some(metrics) = self.metrics()? {
             let mut output = Output::new();
-            output.bytes(metrics.as_bytes())?;
+            if self.json {
+                output.json(&metrics_json(&self.path, &metrics))?;
+            } else {
+                output.bytes(metrics.as_bytes())?;
+            }
             return output.finish();
         }
         let path = PoolPath::required(&self.path)?;
@@ -45,13 +50,12 @@ impl Stat {
             FileKind::Symlink => Some(pool.read_link(&path.path).at(&path)?),
             _ => None,
         };
-        let target = target.map(|target| target.to_string_lossy().into_owned());
         let xattrs = self.xattrs(&pool, &path)?;
         let mut output = Output::new();
         if self.json {
-            output.json(&to_json(&path, &metadata, target, xattrs))?;
+            output.json(&to_json(&path, &metadata, target, &xattrs))?;
         } else {
-            output.fields(&fields(&path, &metadata, target, xattrs))?;
+            output.fields(&fields(&path, &metadata, target, &xattrs))?;
         }
         output.finish()
     }
@@ -68,24 +72,44 @@ impl Stat {
         }
     }
 
-    fn xattrs(&self, pool: &Pool, path: &PoolPath) -> Result<Vec<String>> {
+    fn xattrs(&self, pool: &Pool, path: &PoolPath) -> Result<Vec<OsString>> {
         let mut names = pool.list_xattrs(&path.path, self.follow).at(path)?;
         names.sort();
-        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+        Ok(names)
     }
+}
+
+/// The metrics of a mount as JSON: each line's name, labels included, with its value.
+fn metrics_json(dir: &OsStr, metrics: &str) -> Value {
+    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    let values = lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| {
+        let number = value.parse::<u64>().map(Value::from);
+        let number = number.or_else(|_| value.parse::<f64>().map(Value::from));
+        (name.to_owned(), number.unwrap_or_else(|_| value.into()))
+    });
+    let mut value = json!({ "metrics": values.collect::<serde_json::Map<_, _>>() });
+    output::put_name(&mut value, "mount", dir);
+    value
 }
 
 fn to_json(
     path: &PoolPath,
     metadata: &Metadata,
-    target: Option<String>,
-    xattrs: Vec<String>,
+    target: Option<PathBuf>,
+    xattrs: &[OsString],
 ) -> Value {
     let mut value = output::metadata_json(metadata);
-    value["path"] = json!(path.to_string());
-    value["xattrs"] = json!(xattrs);
+    output::put_name(&mut value, "path", path.written());
+    value["xattrs"] = xattrs.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    if xattrs.iter().any(|name| name.to_str().is_none()) {
+        // All of them, so that the two lists go side by side.
+        let hex = |name: &OsString| {
+            name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        value["xattrs_hex"] = xattrs.iter().map(hex).collect();
+    }
     if let Some(target) = target {
-        value["target"] = json!(target);
+        output::put_name(&mut value, "target", target);
     }
     value
 }
@@ -93,12 +117,12 @@ fn to_json(
 fn fields(
     path: &PoolPath,
     metadata: &Metadata,
-    target: Option<String>,
-    xattrs: Vec<String>,
+    target: Option<PathBuf>,
+    xattrs: &[OsString],
 ) -> Vec<(&'static str, String)> {
     let mode = output::mode_text(metadata.kind, metadata.mode);
     let mut fields = vec![
-        ("path", one_line(&path.to_string())),
+        ("path", output::shown(path.written())),
         ("kind", output::kind_name(metadata.kind).to_owned()),
         ("inode", metadata.ino.to_string()),
         ("mode", format!("{:04o} {mode}", metadata.mode)),
@@ -115,10 +139,11 @@ fn fields(
         fields.push(("device", format!("{major}, {minor}")));
     }
     if let Some(target) = target {
-        fields.push(("target", one_line(&target)));
+        fields.push(("target", output::shown(target)));
     }
     if !xattrs.is_empty() {
-        fields.push(("xattrs", one_line(&xattrs.join(" "))));
+        let names: Vec<String> = xattrs.iter().map(output::shown).collect();
+        fields.push(("xattrs", names.join(" ")));
     }
     fields
 }

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 use zerocopy::FromBytes;
 
-use super::{Section, tables};
+use super::{Section, quoted, tables};
 use crate::core::Core;
 use crate::dir;
 use crate::error::Result;
@@ -55,7 +55,7 @@ fn body(meta: &Meta, section: &mut Section) {
         Body::Tree(root) => section.field(BODY, "root of the tree", root.block.to_string()),
         Body::Target(target) => {
             let target = &target[..meta.size as usize];
-            section.field(BODY, "target", format!("{:?}", String::from_utf8_lossy(target)));
+            section.field(BODY, "target", quoted(target));
         }
         Body::TargetBlock { block, crc } => {
             section.field(BODY, "block of the target", block.to_string());
@@ -118,14 +118,14 @@ impl Walk<'_> {
         let geometry = &self.core.geometry;
         let text = match cells {
             Cells::Extents => Run::decode(key, value, geometry).map(|run| extent(&run)).ok(),
-            Cells::Names => dir::decode(self.meta, key, value).ok().map(|(ino, kind, name)| {
-                format!("{:?}: inode {ino}, {kind:?}", String::from_utf8_lossy(name))
-            }),
+            Cells::Names => dir::decode(self.meta, key, value)
+                .ok()
+                .map(|(ino, kind, name)| format!("{}: inode {ino}, {kind:?}", quoted(name))),
             Cells::Attributes => Xattr::decode(value, self.meta.at, geometry).ok().map(|xattr| {
-                let name = String::from_utf8_lossy(xattr.name).into_owned();
+                let name = quoted(xattr.name);
                 let whole = xattr.value(self.core, self.meta.at).is_ok();
                 let state = if whole { "" } else { ", whose checksum does not match" };
-                format!("{name:?}: {} bytes, blocks {:?}{state}", xattr.len(), xattr.blocks())
+                format!("{name}: {} bytes, blocks {:?}{state}", xattr.len(), xattr.blocks())
             }),
         };
         text.unwrap_or_else(|| format!("unreadable: {} bytes", value.len()))

@@ -216,8 +216,19 @@ impl Form {
             Form::Bytes => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
             Form::Text => {
                 let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-                format!("{:?}", String::from_utf8_lossy(&bytes[..end]))
+                quoted(&bytes[..end])
             }
         }
     }
+}
+
+/// A name in quotes, as Rust writes text; bytes that are not UTF-8 are `\xNN`: none is lost.
+fn quoted(name: &[u8]) -> String {
+    let mut text = String::from('"');
+    for chunk in name.utf8_chunks() {
+        text.extend(chunk.valid().escape_debug());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text.push('"');
+    text
 }
