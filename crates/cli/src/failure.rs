@@ -24,6 +24,8 @@ pub enum Failure {
         /// The exit code.
         code: u8,
     },
+    /// This signal came; what was half done is gone.
+    Interrupted(i32),
     /// Nobody reads the output any more; there is nothing to tell.
     OutputClosed,
     /// All was told already, here or by another process; this one ends with this code.
@@ -144,6 +146,11 @@ impl Failure {
                 eprintln!("{self}");
                 ExitCode::from(*code)
             }
+            Failure::Interrupted(signal) => {
+                crate::interrupt::end_by(*signal);
+                // Should the signal not end it after all.
+                u8::try_from(128 + signal).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
             Failure::OutputClosed => ExitCode::SUCCESS,
             Failure::Ended(code) => ExitCode::from(*code),
         }
@@ -157,6 +164,7 @@ impl fmt::Display for Failure {
                 let [what, place, advice] = [what, place, advice].map(|text| one_line(text));
                 write!(out, "limpid: {what}: {place}: {advice}")
             }
+            Failure::Interrupted(signal) => write!(out, "limpid: ended by signal {signal}"),
             Failure::OutputClosed => write!(out, "limpid: the output was closed"),
             Failure::Ended(code) => write!(out, "limpid: ended with {code}"),
         }

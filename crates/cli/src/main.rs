@@ -9,6 +9,7 @@ mod bench;
 mod cmd;
 mod copy;
 mod failure;
+mod interrupt;
 mod output;
 mod pool_path;
 mod pools;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return Failure::from_clap(&error).report(),
     };
-    match arguments.command.run() {
+    match arguments.command.run().and_then(|()| interrupt::check()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

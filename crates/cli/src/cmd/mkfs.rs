@@ -9,6 +9,7 @@ use limpid::{Error, FsError, OpenError, PoolOptions};
 
 use super::info;
 use crate::failure::{At, Failure, Result};
+use crate::interrupt::{self, Guard};
 use crate::output::Output;
 use crate::size;
 
@@ -51,6 +52,7 @@ impl Mkfs {
             return Err(self.refusal());
         }
         let fresh = matches!(found, Found::Nothing);
+        let guard = Guard::new()?;
         let options = PoolOptions::new().label(self.label.as_str()).overwrite(!fresh);
         let pool = options.create(&self.pool, size).map_err(|error| {
             // A medium that could not be created is not there; one that could not be formatted is
@@ -61,6 +63,13 @@ impl Mkfs {
             self.failure(&error)
         })?;
         pool.sync().at(self.pool.display())?;
+        drop(guard);
+        interrupt::check().inspect_err(|_| {
+            // A pool that nobody was told of.
+            if fresh {
+                let _ = fs::remove_file(&self.pool);
+            }
+        })?;
         let mut output = Output::new();
         if self.json {
             output.json(&info::to_json(&pool.info()))?;

@@ -20,6 +20,7 @@ use signal_hook::iterator::Signals;
 
 use super::mount_options;
 use crate::failure::{At, Failure, Result};
+use crate::interrupt::{self, Guard};
 use crate::{pools, size};
 
 /// What the detached process says when the mount is usable.
@@ -113,6 +114,7 @@ impl Mount {
         options.source.get_or_insert_with(|| source(&self.pool));
         // From here on a signal unmounts.
         let signals = Signals::new([SIGTERM, SIGINT]).at("mount")?;
+        interrupt::give_up();
         let mounted = mount(pool, &self.dir, options).map_err(|error| {
             if fresh {
                 let _ = fs::remove_file(&self.pool);
@@ -147,6 +149,7 @@ impl Mount {
                 let advice = "leave '--ro' or '--size' out";
                 return Err(Failure::usage(what, self.pool.display(), advice));
             }
+            let guard = Guard::new()?;
             let pool = PoolOptions::new().create(&self.pool, size).map_err(|error| {
                 if matches!(error, Error::Open(_)) {
                     return Failure::from_open(&error, &self.pool);
@@ -155,6 +158,10 @@ impl Mount {
                 Failure::from_pool(&error, self.pool.display())
             })?;
             pool.sync().at(self.pool.display())?;
+            drop(guard);
+            interrupt::check().inspect_err(|_| {
+                let _ = fs::remove_file(&self.pool);
+            })?;
             return Ok((pool, true));
         }
         let options = PoolOptions::new().read_only(read_only);

@@ -18,6 +18,7 @@ use super::target::{self, Way};
 use super::transfer::Transfer;
 use super::tree::{Id, Node};
 use crate::failure::{At, Failure, Result};
+use crate::interrupt::{self, Guard};
 
 /// Copies files and trees into one tree.
 pub struct Copier {
@@ -158,6 +159,7 @@ impl Copier {
             }
         };
         for name in source.tree.names(&source.path).at(source)? {
+            interrupt::check()?;
             refuse_bad_name(source, &name)?;
             let (source, target) = (source.join(&name), target.join(&name));
             // A name that has gone meanwhile is no failure.
@@ -180,7 +182,9 @@ impl Copier {
         let progress = self.progress.clone();
         let copied = self.make(source, target, node, |at| {
             let writer = at.tree.create(&at.path).at(target)?;
-            data::copy((source, &*reader), (target, &*writer), node.size, &mut buffer, &progress)
+            let (from, to) = ((source, &*reader), (target, &*writer));
+            data::copy(from, to, node.size, &mut buffer, &progress)?;
+            writer.publish(&at.path).at(target)
         });
         self.buffer = buffer;
         copied
@@ -190,9 +194,11 @@ impl Copier {
     fn copy_stream(&mut self, source: &Place, target: &Place) -> Result<()> {
         let reader = source.tree.open(&source.path, true).at(source)?;
         let temporary = self.temporary(target)?;
+        let _guard = Guard::new()?;
         let made = temporary.tree.create(&temporary.path).at(target).and_then(|writer| {
             let (from, to) = ((source, &*reader), (target, &*writer));
-            data::stream(from, to, &mut self.buffer, &self.progress)
+            data::stream(from, to, &mut self.buffer, &self.progress)?;
+            writer.publish(&temporary.path).at(target)
         });
         settle(&temporary, target, made)
     }
@@ -205,6 +211,7 @@ impl Copier {
             return Ok(());
         }
         let temporary = self.temporary(target)?;
+        let _guard = Guard::new()?;
         let made = temporary.tree.hard_link(&first.path, &temporary.path).at(target);
         settle(&temporary, target, made)
     }
@@ -218,6 +225,7 @@ impl Copier {
         make: impl FnOnce(&Place) -> Result<()>,
     ) -> Result<()> {
         let temporary = self.temporary(target)?;
+        let _guard = Guard::new()?;
         let made = make(&temporary);
         let made = made.and_then(|()| self.copy_attributes(source, &temporary, node));
         settle(&temporary, target, made)

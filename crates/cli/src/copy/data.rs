@@ -4,6 +4,7 @@ use super::place::Place;
 use super::progress::Progress;
 use super::tree::{Reader, Writer};
 use crate::failure::{At, Result};
+use crate::interrupt;
 
 /// Pieces are this long and aligned to it, so that a pool gives them blocks that a huge page can
 /// map.
@@ -36,6 +37,7 @@ pub fn copy(
         progress.advance(data.start - at);
         at = data.start;
         while at < data.end {
+            interrupt::check()?;
             let length = (PIECE - at % PIECE).min(data.end - at);
             let piece = &mut buffer.0[..length as usize];
             let read = reader.read_at(piece, at).at(source)?;
@@ -60,7 +62,11 @@ pub fn stream(
 ) -> Result<()> {
     let mut at = 0;
     loop {
-        let read = reader.read_at(&mut buffer.0, at).at(source)?;
+        interrupt::check()?;
+        let read = reader.read_at(&mut buffer.0, at);
+        // A wait that a signal has ended.
+        interrupt::check()?;
+        let read = read.at(source)?;
         if read == 0 {
             return Ok(());
         }

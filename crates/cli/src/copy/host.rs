@@ -4,15 +4,20 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use limpid::{FileKind, Timespec};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, SeekFrom, Timestamps, Uid, XattrFlags};
+use rustix::event::PollFlags;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, SeekFrom, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::tree::{HOST, Id, Node, Reader, Tree, Writer};
+use crate::interrupt;
 
 /// The host's files.
 pub struct HostTree;
@@ -51,17 +56,28 @@ impl Tree for HostTree {
         let flags = if follow { 0 } else { rustix::fs::OFlags::NOFOLLOW.bits() as i32 };
         let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let stream = !file.metadata()?.is_file();
-        Ok(Box::new(HostFile { file, stream }))
+        Ok(Box::new(HostFile { file, stream, unnamed: false }))
     }
 
     fn open_stream(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
         let file = fs::OpenOptions::new().write(true).open(path)?;
-        Ok(Box::new(HostFile { file, stream: true }))
+        Ok(Box::new(HostFile { file, stream: true, unnamed: false }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Box::new(HostFile { file, stream: false }))
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let (file, unnamed) = match rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, mode)
+        {
+            Ok(fd) => (File::from(fd), true),
+            // Not every file system has files without names.
+            Err(_) => {
+                let mut options = fs::OpenOptions::new();
+                (options.write(true).create_new(true).mode(0o600).open(path)?, false)
+            }
+        };
+        Ok(Box::new(HostFile { file, stream: false, unnamed }))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
@@ -212,11 +228,16 @@ fn raw_time(time: Timespec) -> rustix::fs::Timespec {
 struct HostFile {
     file: File,
     stream: bool,
+    /// It has no name yet.
+    unnamed: bool,
 }
 
 impl Reader for HostFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         loop {
+            if self.stream {
+                interrupt::wait_for(&self.file, PollFlags::IN)?;
+            }
             let read = match self.stream {
                 true => io::Read::read(&mut &self.file, buffer),
                 false => self.file.read_at(buffer, offset),
@@ -251,5 +272,19 @@ impl Writer for HostFile {
 
     fn set_len(&self, size: u64) -> io::Result<()> {
         self.file.set_len(size)
+    }
+
+    fn publish(&self, path: &Path) -> io::Result<()> {
+        if !self.unnamed {
+            return Ok(());
+        }
+        // The way that needs no privilege; the other one needs no /proc.
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            Err(Errno::NOENT) => {
+                Ok(rustix::fs::linkat(&self.file, "", CWD, path, AtFlags::EMPTY_PATH)?)
+            }
+            linked => Ok(linked?),
+        }
     }
 }

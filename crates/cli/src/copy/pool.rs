@@ -13,6 +13,7 @@ use limpid::{
 };
 
 use super::tree::{HOST, Id, Node, Reader, Tree, Writer};
+use crate::failure::kept;
 
 /// The files of a pool.
 pub struct PoolTree {
@@ -61,7 +62,7 @@ impl Tree for PoolTree {
         match found {
             Ok(metadata) => Ok(Some(self.node_of(&metadata))),
             Err(Error::Path { source: FsError::NotFound, .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(kept(error)),
         }
     }
 
@@ -70,35 +71,37 @@ impl Tree for PoolTree {
     }
 
     fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.pool.read_dir(path)?.map(|entry| Ok(entry?.name)).collect()
+        let entries = self.pool.read_dir(path).map_err(kept)?;
+        entries.map(|entry| Ok(entry.map_err(kept)?.name)).collect()
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        Ok(self.pool.read_link(path)?)
+        self.pool.read_link(path).map_err(kept)
     }
 
     fn open(&self, path: &Path, follow: bool) -> io::Result<Box<dyn Reader>> {
-        let file = OpenOptions::new().read(true).follow(follow).open(&self.pool, path)?;
+        let file =
+            OpenOptions::new().read(true).follow(follow).open(&self.pool, path).map_err(kept)?;
         Ok(Box::new(PoolFile(file)))
     }
 
     fn open_stream(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
         // The pipes and devices of a pool are names only: nothing is behind them.
-        Err(Error::Path { path: path.to_owned(), source: FsError::Invalid }.into())
+        Err(kept(Error::Path { path: path.to_owned(), source: FsError::Invalid }))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn Writer>> {
+    fn create(&self, _path: &Path) -> io::Result<Box<dyn Writer>> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        Ok(Box::new(PoolFile(options.open(&self.pool, path)?)))
+        let file = options.write(true).mode(0o600).open_unnamed(&self.pool).map_err(kept)?;
+        Ok(Box::new(NewPoolFile { pool: self.pool.clone(), file }))
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        Ok(self.pool.create_dir(path, 0o700)?)
+        self.pool.create_dir(path, 0o700).map_err(kept)
     }
 
     fn make_symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
-        Ok(self.pool.symlink(target, path)?)
+        self.pool.symlink(target, path).map_err(kept)
     }
 
     fn make_special(&self, node: &Node, path: &Path) -> io::Result<()> {
@@ -108,29 +111,29 @@ impl Tree for PoolTree {
             FileKind::CharDevice => NodeKind::CharDevice(node.rdev),
             FileKind::BlockDevice => NodeKind::BlockDevice(node.rdev),
             FileKind::File | FileKind::Directory | FileKind::Symlink => {
-                return Err(Error::Path { path: path.to_owned(), source: FsError::Invalid }.into());
+                return Err(kept(Error::Path { path: path.to_owned(), source: FsError::Invalid }));
             }
         };
-        Ok(self.pool.make_node(path, kind, 0o600)?)
+        self.pool.make_node(path, kind, 0o600).map_err(kept)
     }
 
     fn hard_link(&self, original: &Path, path: &Path) -> io::Result<()> {
-        Ok(self.pool.hard_link(original, path)?)
+        self.pool.hard_link(original, path).map_err(kept)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        Ok(self.pool.rename(from, to)?)
+        self.pool.rename(from, to).map_err(kept)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        Ok(self.pool.remove_file(path)?)
+        self.pool.remove_file(path).map_err(kept)
     }
 
     fn remove_all(&self, path: &Path) -> io::Result<()> {
-        if self.pool.symlink_metadata(path)?.is_dir() {
-            return Ok(self.pool.remove_dir_all(path)?);
+        if self.pool.symlink_metadata(path).map_err(kept)?.is_dir() {
+            return self.pool.remove_dir_all(path).map_err(kept);
         }
-        Ok(self.pool.remove_file(path)?)
+        self.pool.remove_file(path).map_err(kept)
     }
 
     fn set_owner(&self, path: &Path, node: &Node) -> io::Result<bool> {
@@ -138,14 +141,14 @@ impl Tree for PoolTree {
         // its owner's set-user-id programs would come with the copy.
         let (root, user) = (rustix::process::geteuid().is_root(), rustix::process::geteuid());
         let group_is_ours = root || may_give(node.gid)?;
-        let kept = root || (user.as_raw() == node.uid && group_is_ours);
+        let same = root || (user.as_raw() == node.uid && group_is_ours);
         let set = SetAttributes {
-            uid: kept.then_some(node.uid),
+            uid: same.then_some(node.uid),
             gid: group_is_ours.then_some(node.gid),
             ..SetAttributes::default()
         };
-        self.pool.set_attributes(path, false, &set)?;
-        Ok(kept)
+        self.pool.set_attributes(path, false, &set).map_err(kept)?;
+        Ok(same)
     }
 
     fn set_mode_and_times(&self, path: &Path, node: &Node) -> io::Result<()> {
@@ -155,27 +158,27 @@ impl Tree for PoolTree {
             mtime: Some(node.mtime),
             ..SetAttributes::default()
         };
-        Ok(self.pool.set_attributes(path, false, &set)?)
+        self.pool.set_attributes(path, false, &set).map_err(kept)
     }
 
     fn xattrs(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        Ok(self.pool.list_xattrs(path, false)?)
+        self.pool.list_xattrs(path, false).map_err(kept)
     }
 
     fn xattr(&self, path: &Path, name: &OsStr) -> io::Result<Vec<u8>> {
-        Ok(self.pool.get_xattr(path, false, name)?)
+        self.pool.get_xattr(path, false, name).map_err(kept)
     }
 
     fn set_xattr(&self, path: &Path, name: &OsStr, value: &[u8]) -> io::Result<bool> {
         if name == "security.capability" && !rustix::process::geteuid().is_root() {
             return Ok(false);
         }
-        self.pool.set_xattr(path, false, name, value, XattrFlags::empty())?;
+        self.pool.set_xattr(path, false, name, value, XattrFlags::empty()).map_err(kept)?;
         Ok(true)
     }
 
     fn sync(&self, _path: &Path) -> io::Result<()> {
-        Ok(self.pool.sync()?)
+        self.pool.sync().map_err(kept)
     }
 }
 
@@ -190,24 +193,35 @@ struct PoolFile(File);
 
 impl Reader for PoolFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.0.read_at(buffer, offset)?)
+        self.0.read_at(buffer, offset).map_err(kept)
     }
 
     fn next_data(&self, from: u64, size: u64) -> io::Result<Option<Range<u64>>> {
-        let Some(start) = self.0.seek_data(from)?.filter(|start| *start < size) else {
+        let Some(start) = self.0.seek_data(from).map_err(kept)?.filter(|start| *start < size)
+        else {
             return Ok(None);
         };
-        let end = self.0.seek_hole(start)?.unwrap_or(size).min(size);
+        let end = self.0.seek_hole(start).map_err(kept)?.unwrap_or(size).min(size);
         Ok((start < end).then_some(start..end))
     }
 }
 
-impl Writer for PoolFile {
+/// A file without a name yet.
+struct NewPoolFile {
+    pool: Pool,
+    file: File,
+}
+
+impl Writer for NewPoolFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        Ok(self.0.write_all_at(bytes, offset)?)
+        self.file.write_all_at(bytes, offset).map_err(kept)
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
-        Ok(self.0.set_len(size)?)
+        self.file.set_len(size).map_err(kept)
+    }
+
+    fn publish(&self, path: &Path) -> io::Result<()> {
+        self.pool.link_file(&self.file, path).map_err(kept)
     }
 }

@@ -62,6 +62,9 @@ pub trait Writer {
 
     /// Sets the size; growing adds a hole.
     fn set_len(&self, size: u64) -> io::Result<()>;
+
+    /// Gives a file that [`Tree::create`] made this name, if it has none yet.
+    fn publish(&self, path: &Path) -> io::Result<()>;
 }
 
 /// A tree of files. Except where said otherwise a symbolic link at the end of a path is not
@@ -91,7 +94,8 @@ pub trait Tree {
     /// Opens what is no regular file for writing, links followed.
     fn open_stream(&self, path: &Path) -> io::Result<Box<dyn Writer>>;
 
-    /// Creates a regular file that only its owner can use.
+    /// Creates a regular file that only its owner can use. Where that can be, it has no name until
+    /// [`Writer::publish`]: however the process ends, nothing of it is left.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Writer>>;
 
     /// Creates a directory that only its owner can use.
