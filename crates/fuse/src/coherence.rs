@@ -13,6 +13,7 @@ use fuser::{INodeNo, Notifier};
 use limpid::{Held, OutsideCache};
 use limpid_locks::assert_none_held;
 
+use crate::pages::pages_of;
 use crate::server::Server;
 
 /// The offset with which a notification is about attributes alone.
@@ -34,7 +35,9 @@ impl Server {
         // A length of 0 means all that follows.
         let len = bytes.end.saturating_sub(bytes.start);
         let len = i64::try_from(len).unwrap_or(0);
+        let number = self.stale.begin(ino, pages_of(bytes));
         let _ = notifier.inval_inode(INodeNo(ino), offset, len);
+        self.stale.done(ino, number);
     }
 
     /// The kernel asks for the attributes again. It drops no page, so it waits for no request.
@@ -59,6 +62,7 @@ impl OutsideCache for Server {
 
     fn determined(&self, ino: u64, bytes: Range<u64>) {
         self.lost.settle(ino, &bytes);
+        self.past_end.unmask(ino, &bytes);
     }
 
     fn lost(&self, ino: u64) -> Option<i32> {

@@ -1,13 +1,16 @@
 //! Requests about the bytes of files.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
-use fuser::Errno;
+use fuser::{Errno, ReplyEmpty, ReplyWrite};
 use rustix::fs::FallocateFlags;
 
 use crate::handles::Handle;
+use crate::metrics::Op;
 use crate::names::opening;
+use crate::pages::{PAGE, pages_of};
 use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
@@ -60,7 +63,9 @@ impl Server {
         let bytes = offset..offset.saturating_add(size.into());
         self.gates.pass(handle.ino, bytes.clone());
         let noted = self.none_lost(handle.ino, &bytes);
-        let noted = noted.and_then(|()| self.note_holes(handle.ino, &handle.file, bytes));
+        let noted = noted.and_then(|()| self.note_holes(handle.ino, &handle.file, bytes.clone()));
+        self.note_end(handle.ino, &handle.file, &bytes);
+        self.stale.read(handle.ino, &pages_of(&bytes));
         if let Err(error) = noted {
             return reply(Err(error));
         }
@@ -73,21 +78,73 @@ impl Server {
         });
     }
 
-    /// Writes, for a program.
-    pub fn write(
-        &self,
+    /// Serves a write of a program: at once, or aside if it has to wait for the kernel.
+    pub fn serve_write(
+        self: &Arc<Server>,
         number: u64,
+        (offset, data): (u64, &[u8]),
+        flags: i32,
+        changer: Changer,
+        reply: ReplyWrite,
+    ) {
+        let handle = match self.handle(number) {
+            Ok(handle) => handle,
+            Err(error) => return self.reply_written(Op::Write, Err(error), reply),
+        };
+        if let Some(junk) = self.junk(handle.ino, &handle.file, offset) {
+            let (server, data) = (self.clone(), data.to_vec());
+            return self.aside.submit(move || {
+                let is_locked = junk.start / PAGE == offset / PAGE;
+                server.drop_junk(handle.ino, junk, is_locked);
+                let written = server.write(&handle, offset, &data, flags, changer);
+                server.finish_write(handle, offset..offset + data.len() as u64, written, reply);
+            });
+        }
+        let written = self.write(&handle, offset, data, flags, changer);
+        if !matches!(written, Ok((_, true))) {
+            return self.reply_written(Op::Write, written.map(|(len, _)| len), reply);
+        }
+        let (server, bytes) = (self.clone(), offset..offset + data.len() as u64);
+        self.aside.submit(move || server.finish_write(handle, bytes, written, reply));
+    }
+
+    /// Answers a write after the kernel's pages that may have missed it have been dropped.
+    fn finish_write(
+        self: Arc<Server>,
+        handle: Arc<Handle>,
+        bytes: Range<u64>,
+        written: Served<(usize, bool)>,
+        reply: ReplyWrite,
+    ) {
+        if matches!(written, Ok((_, true))) {
+            // One that is locked for this write is not stale: nobody has all of it.
+            self.drop_within_a_moment(handle.ino, bytes);
+        }
+        let written = self.counted(Op::Write, written.map(|(len, _)| len));
+        drop((handle, self));
+        match written {
+            Ok(len) => reply.written(len as u32),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    /// Writes, for a program; how much, and whether the kernel may have a page that missed it.
+    fn write(
+        &self,
+        handle: &Handle,
         offset: u64,
         data: &[u8],
         flags: i32,
         changer: Changer,
-    ) -> Served<usize> {
-        let handle = self.handle(number)?;
-        self.about_to_change(&handle, changer)?;
-        self.gates.pass(handle.ino, offset..offset.saturating_add(data.len() as u64));
+    ) -> Served<(usize, bool)> {
+        let begun = self.stale.write();
+        self.about_to_change(handle, changer)?;
+        let bytes = offset..offset.saturating_add(data.len() as u64);
+        self.gates.pass(handle.ino, bytes.clone());
         let written = handle.file.write_at(data, offset).map_err(errno)?;
         self.determined(handle.ino, offset..offset + written as u64);
-        self.wrote(&handle, written, flags)
+        let is_stale = self.stale.written(handle.ino, &pages_of(&bytes), begun);
+        Ok((self.wrote(handle, written, flags)?, is_stale))
     }
 
     /// What a change of an open file's bytes begins with.
@@ -115,18 +172,56 @@ impl Server {
         self.all_stored(self.handle(number)?.ino)
     }
 
-    /// fallocate(2) with the modes the kernel passes on.
-    pub fn allocate(
-        &self,
+    /// Serves fallocate(2).
+    pub fn serve_allocate(
+        self: &Arc<Server>,
         changer: Changer,
         number: u64,
         (offset, len): (u64, u64),
         mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = FallocateFlags::from_bits_retain(mode as u32);
+        let keeps_size = mode.contains(FallocateFlags::KEEP_SIZE);
+        let until = if keeps_size { 0 } else { offset.saturating_add(len) };
+        let work = move |server: &Server| {
+            let done = server.allocate(changer, number, (offset, len), mode);
+            server.counted(Op::Allocate, done)
+        };
+        self.growing(number, until, work, |done| match done {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    /// Serves copy_file_range(2).
+    pub fn serve_copy(
+        self: &Arc<Server>,
+        changer: Changer,
+        from: (u64, u64),
+        to: (u64, u64),
+        len: u64,
+        reply: ReplyWrite,
+    ) {
+        let work =
+            move |server: &Server| server.counted(Op::Copy, server.copy(changer, from, to, len));
+        self.growing(to.0, to.1, work, |copied| match copied {
+            Ok(len) => reply.written(len as u32),
+            Err(error) => reply.error(error),
+        });
+    }
+
+    /// fallocate(2) with the modes the kernel passes on.
+    fn allocate(
+        &self,
+        changer: Changer,
+        number: u64,
+        (offset, len): (u64, u64),
+        mode: FallocateFlags,
     ) -> Served<()> {
         let handle = self.handle(number)?;
         self.about_to_change(&handle, changer)?;
         let file = &handle.file;
-        let mode = FallocateFlags::from_bits_retain(mode as u32);
         let keep_size = mode.contains(FallocateFlags::KEEP_SIZE);
         let what = mode.difference(FallocateFlags::KEEP_SIZE);
         let done = if what.is_empty() {
@@ -153,13 +248,7 @@ impl Server {
     }
 
     /// Copies bytes from one open file to another; the number of bytes copied.
-    pub fn copy(
-        &self,
-        changer: Changer,
-        from: (u64, u64),
-        to: (u64, u64),
-        len: u64,
-    ) -> Served<usize> {
+    fn copy(&self, changer: Changer, from: (u64, u64), to: (u64, u64), len: u64) -> Served<usize> {
         let (source, target) = (self.handle(from.0)?, self.handle(to.0)?);
         self.about_to_change(&target, changer)?;
         let len = len.min(MAX_COPY);

@@ -42,6 +42,7 @@ impl Server {
 
     /// A program opened a file so that it can store through maps.
     pub fn mappable(&self, ino: u64) {
+        self.past_end.mappable(ino);
         if self.pages.any(ino) {
             self.forget_attributes(ino);
         }

@@ -13,7 +13,9 @@
 //! 3. An inode the kernel knows is not freed before the kernel forgets it (`known.rs`).
 //! 4. A store through a map is in the kernel's page alone until it is written back. Who asks where
 //!    a file has holes has the pages over them written first (`pages.rs`, `holes.rs`).
-//! 5. To wake a thread costs more than most requests, so while they follow closely on each other
+//! 5. What is stored behind the end of a file is nobody's (`past_end.rs`); what a program writes is
+//!    shown whenever the kernel's page of it was dropped (`stale.rs`).
+//! 6. To wake a thread costs more than most requests, so while they follow closely on each other
 //!    one thread serves them and polls for the next (`listeners.rs`).
 //! 6. A panic in one request is the error of that request; the mount goes on (`door.rs`).
 //!
@@ -38,6 +40,8 @@ mod known;
 mod listeners;
 mod lost;
 mod pages;
+mod past_end;
+mod stale;
 
 mod append;
 mod coherence;

@@ -133,7 +133,9 @@ impl Server {
         }
         if let Some(size) = size {
             let file = self.inodes.open(ino, Opening::WRITE).map_err(errno)?;
+            self.mask_junk(ino, &file, size);
             file.set_len(size).map_err(errno)?;
+            self.resized(ino);
             self.lost.settle(ino, &(size..u64::MAX));
         }
         if set != SetAttributes::default() {

@@ -94,6 +94,8 @@ impl Filesystem for Serve {
         let mut gone = false;
         self.0.known.forget(ino.0, nlookup, || {
             self.0.pages.forget(ino.0);
+            self.0.past_end.forget(ino.0);
+            self.0.stale.forget(ino.0);
             gone = true;
         });
         if gone {
@@ -309,8 +311,7 @@ impl Filesystem for Serve {
             let data = data.into();
             return Append { server, handle, data, flags: flags.0, changer, reply }.submit();
         }
-        let written = server.write(fh.0, offset, data, flags.0, changer);
-        server.reply_written(Op::Write, written, reply);
+        self.0.serve_write(fh.0, (offset, data), flags.0, changer, reply);
     }
 
     fn flush(&self, _: &Request, _: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -445,11 +446,9 @@ impl Filesystem for Serve {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let (server, turn) = self.begin();
+        let (_, turn) = self.begin();
         turn.takes_long();
-        let changer = Changer::of_bytes(req);
-        let done = server.allocate(changer, fh.0, (offset, length), mode);
-        server.reply_empty(Op::Allocate, done, reply);
+        self.0.serve_allocate(Changer::of_bytes(req), fh.0, (offset, length), mode, reply);
     }
 
     fn lseek(
@@ -478,10 +477,9 @@ impl Filesystem for Serve {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let (server, turn) = self.begin();
+        let (_, turn) = self.begin();
         turn.takes_long();
         let (from, to) = ((fh_in.0, offset_in), (fh_out.0, offset_out));
-        let copied = server.copy(Changer::of_bytes(req), from, to, len);
-        server.reply_written(Op::Copy, copied, reply);
+        self.0.serve_copy(Changer::of_bytes(req), from, to, len, reply);
     }
 }

@@ -20,6 +20,8 @@ use crate::lost::Lost;
 use crate::metrics::{Metrics, Op};
 use crate::options::MountOptions;
 use crate::pages::Pages;
+use crate::past_end::PastEnd;
+use crate::stale::Stale;
 
 /// Largest read and write request in bytes.
 pub(crate) const MAX_TRANSFER: u32 = 1 << 20;
@@ -34,6 +36,8 @@ pub(crate) struct Server {
     pub known: Known,
     pub gates: Gates,
     pub pages: Pages,
+    pub past_end: PastEnd,
+    pub stale: Stale,
     pub lost: Lost,
     pub aside: Aside,
     /// The way to the kernel, from when there is one.
@@ -73,6 +77,8 @@ impl Server {
             known: Known::default(),
             gates: Gates::default(),
             pages: Pages::default(),
+            past_end: PastEnd::default(),
+            stale: Stale::default(),
             lost: Lost::default(),
             aside: Aside::default(),
             notifier: OnceLock::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fuser::Errno;
 
+use crate::handles::Handle;
 use crate::pages::PAGE;
 use crate::server::{Served, Server, errno};
 
@@ -24,24 +25,9 @@ impl Server {
         self.metrics.written(data.len());
         let inside = handle.file.len().saturating_sub(offset).min(data.len() as u64);
         let mut failed = None;
-        let mut at = offset;
-        while at < offset + inside {
-            // All at once, as long as all goes well.
-            let page_end = (at / PAGE + 1) * PAGE;
-            let end = (offset + inside).min(if failed.is_some() { page_end } else { u64::MAX });
-            let part = &data[(at - offset) as usize..(end - offset) as usize];
-            let error = match handle.file.write_at(part, at) {
-                Ok(written) if written > 0 => {
-                    self.determined(handle.ino, at..at + written as u64);
-                    at += written as u64;
-                    continue;
-                }
-                Ok(_) => Errno::EIO,
-                Err(error) => errno(error),
-            };
-            self.lost.add(&handle, at..page_end.min(end), error);
-            failed = Some(error);
-            at = page_end.min(end);
+        for part in self.past_end.unmasked(handle.ino, offset..offset + inside) {
+            let bytes = &data[(part.start - offset) as usize..(part.end - offset) as usize];
+            failed = self.write_part(&handle, part.start, bytes).or(failed);
         }
         match failed {
             Some(error) => {
@@ -54,10 +40,42 @@ impl Server {
         }
     }
 
-    /// Bytes are what somebody wanted them to be.
+    /// Writes as much as can be written; why the rest is lost.
+    fn write_part(&self, handle: &Arc<Handle>, offset: u64, data: &[u8]) -> Option<Errno> {
+        let all_end = offset + data.len() as u64;
+        let mut failed = None;
+        let mut at = offset;
+        while at < all_end {
+            // All at once, as long as all goes well.
+            let page_end = (at / PAGE + 1) * PAGE;
+            let end = all_end.min(if failed.is_some() { page_end } else { u64::MAX });
+            let part = &data[(at - offset) as usize..(end - offset) as usize];
+            let error = match handle.file.write_at(part, at) {
+                Ok(written) if written > 0 => {
+                    self.stored(handle.ino, &(at..at + written as u64));
+                    at += written as u64;
+                    continue;
+                }
+                Ok(_) => Errno::EIO,
+                Err(error) => errno(error),
+            };
+            self.lost.add(handle, at..page_end.min(end), error);
+            failed = Some(error);
+            at = page_end.min(end);
+        }
+        failed
+    }
+
+    /// Bytes have been written.
+    fn stored(&self, ino: u64, bytes: &Range<u64>) {
+        self.pages.filled(ino, bytes);
+        self.lost.settle(ino, bytes);
+    }
+
+    /// Bytes are what somebody wanted them to be, by a call.
     pub fn determined(&self, ino: u64, bytes: Range<u64>) {
-        self.pages.filled(ino, &bytes);
-        self.lost.settle(ino, &bytes);
+        self.stored(ino, &bytes);
+        self.past_end.unmask(ino, &bytes);
     }
 
     /// Fails if stores into a file are lost.
