@@ -248,7 +248,7 @@ fn by_errno(errno: i32, text: String, place: impl fmt::Display) -> Failure {
         Errno::MLINK => ("too many links", "copy the file instead"),
         Errno::FBIG => ("the file would be too large", "give a smaller size"),
         Errno::IO => ("the medium failed", "copy out what can be read, and replace it"),
-        Errno::NOTCONN => {
+        Errno::NOTCONN | Errno::CONNABORTED => {
             ("the mount there is dead: its process is gone", "clear it with 'limpid umount'")
         }
         Errno::BUSY | Errno::TXTBSY => ("in use", "try again later"),

@@ -123,7 +123,15 @@ fn a_dead_mount_is_told_as_such_wherever_it_is_met() {
     let dir = MountPoint::new(&sandbox, "dir");
     sandbox.ok(&["mount", "p", "dir"]);
     sandbox.write("host", b"x");
-    rustix::process::kill_process(dir.process(), rustix::process::Signal::KILL).unwrap();
+    let server = dir.process();
+    rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+    // It waits for an answer while the process goes, or comes later.
+    let mut waiting = sandbox.command(&["stat", "dir"]);
+    let waiting = waiting.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+    let told = waiting.wait_with_output().unwrap();
+    assert!(!told.status.success(), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("dead"), "{told:?}");
     let dead: [&[&str]; 5] = [
         &["stat", "dir"],
         &["mount", "p", "dir"],

@@ -195,7 +195,8 @@ impl Attached {
             && self.lives()
     }
 
-    /// Unmounts if nobody uses it.
+    /// Unmounts if nobody uses it. To hold the directory would be a use, so this goes by its path
+    /// right after a look at what is there.
     pub fn unmount(&self) -> Result<(), MountError> {
         if !self.lives() {
             return Ok(());
@@ -222,6 +223,8 @@ impl Attached {
             // Somebody else did.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(Errno::PERM) => {
+                // The helper knows paths only, so what may be mounted there in between is not safe
+                // from it; but only root can mount over what is a user's.
                 drop(held);
                 unmount::by_helper(&self.dir, true)
             }

@@ -63,9 +63,14 @@ pub fn look(dir: &Path) -> io::Result<MountState> {
     let source = entry.source;
     // The kernel may know the attributes yet: what it has must come from the process anew.
     match statx(CWD, dir, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
-        Err(Errno::NOTCONN) => Ok(MountState::Dead { source }),
+        Err(error) if is_dead(error) => Ok(MountState::Dead { source }),
         _ => Ok(MountState::Pool { source }),
     }
+}
+
+/// What a mount answers whose process is gone: the second where that went while it was asked.
+fn is_dead(error: Errno) -> bool {
+    matches!(error, Errno::NOTCONN | Errno::CONNABORTED)
 }
 
 /// The topmost mount at `dir`.
@@ -89,7 +94,7 @@ pub(crate) fn number_of(file: &OwnedFd) -> Option<String> {
 /// it does where a mount is dead.
 pub(crate) fn resolve(dir: &Path) -> io::Result<PathBuf> {
     match dir.canonicalize() {
-        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+        Err(error) if Errno::from_io_error(&error).is_some_and(is_dead) => {
             let absolute = std::path::absolute(dir)?;
             match (absolute.parent(), absolute.file_name()) {
                 (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),

@@ -95,7 +95,8 @@ impl PoolOptions {
         self.format(medium, path)
     }
 
-    /// Opens an existing pool.
+    /// Opens an existing pool. One that is in use is refused; but if who has it is about to let go,
+    /// because its mount is gone or because it dies, this waits (see `docs/mount.md`).
     pub fn open(self, path: impl AsRef<Path>) -> Result<Pool> {
         let path = path.as_ref();
         let medium = Medium::open(path, &self.medium)?;
