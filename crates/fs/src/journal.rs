@@ -187,12 +187,16 @@ impl Drop for Committed<'_> {
 
 /// Stops the journal if it is dropped by a panic. Who holds locks of what a commit has changed
 /// creates it after them, so that it is dropped before.
-pub(crate) struct StopOnPanic<'a>(&'a Journal);
+pub(crate) struct StopOnPanic<'a> {
+    journal: &'a Journal,
+    /// The thread was panicking before: what is closed on the way out may commit.
+    already: bool,
+}
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.stop(PANICKED);
+        if thread::panicking() && !self.already {
+            self.journal.stop(PANICKED);
         }
     }
 }
@@ -314,7 +318,7 @@ impl Journal {
 
     /// Takes no more transactions if the caller panics before this is dropped.
     pub fn stop_on_panic(&self) -> StopOnPanic<'_> {
-        StopOnPanic(self)
+        StopOnPanic { journal: self, already: thread::panicking() }
     }
 
     /// An error once the journal takes no more transactions.

@@ -161,3 +161,27 @@ fn a_panic_leaves_a_pool_that_can_be_recovered() {
     }
     assert!(stopped > 20 && went_on > 10, "{stopped} stopped the pool, {went_on} did not");
 }
+
+/// Closes a file when it is dropped, as handles of programs do.
+struct Closes<'a>(&'a Fs, Option<Arc<Inode>>);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.release(self.1.take().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_commit_on_the_way_out_of_another_panic_is_a_commit() {
+    let fs = pool(4 * MIB);
+    let file = fs.create(fs.root(), b"file", FILE).unwrap();
+    fs.unlink(fs.root(), b"file").unwrap();
+    let closes = Closes(&fs, Some(file));
+    let done = catch_unwind(AssertUnwindSafe(move || -> u32 {
+        let _closes = closes;
+        panic!("as it was asked to");
+    }));
+    assert!(done.is_err());
+    fs.release(fs.create(fs.root(), b"after", FILE).unwrap()).unwrap();
+    assert_eq!((fs.statfs().files, fs.check()), (2, vec![]));
+}

@@ -92,7 +92,7 @@ impl Model {
         match self.random.u32(..20) {
             0 => {
                 inode.punch(run).expect("a hole makes room");
-                part.iter().for_each(|page| drop(pages.remove(page)));
+                pages.retain(|page, _| !part.contains(page));
             }
             1 => {
                 let whole = part.len() as u64 == run.len();
@@ -115,9 +115,8 @@ impl Model {
                 let other = *self.files.keys().next().unwrap();
                 let root = self.fs.root();
                 let flags = RenameFlags::empty();
-                let _open = self.fs.open_child(root, &name(number)).unwrap();
+                // It is open, so the replaced file becomes an orphan.
                 self.fs.rename(root, &name(other), root, &name(number), flags).unwrap();
-                self.fs.release(_open).unwrap();
                 if other != number {
                     let moved = self.files.remove(&other).unwrap();
                     self.files.insert(number, moved);
@@ -133,7 +132,7 @@ impl Model {
                 let done = write(&inode, &**self.fs.media(), page * BLOCK, &bytes);
                 let free = self.fs.statfs();
                 assert_eq!(done, Ok(()), "page {page} of {number} has a block; {free:?}");
-                (page..page + len as u64).for_each(|page| drop(pages.insert(page, byte)));
+                pages.extend((page..page + len as u64).map(|page| (page, byte)));
             }
         }
         self.fs.release(inode).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use limpid_dax::{Iomap, PageRange};
 use limpid_fs::{BLOCK, Fs, FsError, Inode, control};
-use limpid_pmem::{Media, VecMedia};
+use limpid_pmem::VecMedia;
 use support::{FILE, MIB, open, pool, read, write};
 
 const LEN: u64 = 6 * MIB;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use limpid_dax::{Iomap, PageRange};
 use limpid_fs::{Access, BLOCK, FileKind, Fs, Ino, XattrFlags};
-use limpid_pmem::{Media, VecMedia};
+use limpid_pmem::VecMedia;
 use support::damage::{damage_one, structures};
 use support::{DIR, FILE, MIB, pool, read, seed, write};
 
