@@ -126,6 +126,15 @@ pub enum Error {
         /// Unit of the device in bytes.
         granularity: u64,
     },
+    /// The process has as many kernel mappings as it may have: a page cannot be shown now.
+    #[error(
+        "byte {at} of the file cannot be mapped now: the process has as many mappings as \
+         vm.max_map_count allows"
+    )]
+    NoMappings {
+        /// Offset in the file.
+        at: u64,
+    },
     /// The kernel does not tell what the page tables hold.
     #[error("the page tables cannot be read: {0}")]
     Evidence(io::Error),
@@ -155,6 +164,7 @@ impl Error {
             Error::NoMaps(error) => no_maps_errno(error),
             Error::Map(error) => map_errno(error),
             Error::Granularity { .. } => libc::EOPNOTSUPP,
+            Error::NoMappings { .. } => libc::ENOMEM,
             Error::Loop { .. } => libc::ELOOP,
             Error::NotOpenedFor(_) | Error::Closed => libc::EBADF,
             Error::TooLarge { .. } => libc::EFBIG,

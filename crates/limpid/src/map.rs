@@ -197,6 +197,7 @@ impl Map {
             AccessError::Bus if granularity > PAGE_SIZE && at + len as u64 <= self.file.len() => {
                 Error::Granularity { at, granularity }
             }
+            AccessError::NoMappings => Error::NoMappings { at },
             AccessError::ReadOnly => Error::NotOpenedFor("writing"),
             AccessError::Misaligned(at) => Error::MisalignedAtomic { at: at as u64 },
             AccessError::Bus if let Some(error) = self.lost(at, len) => error,

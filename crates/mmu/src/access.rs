@@ -3,15 +3,20 @@
 //!
 //! A racing copy sees old or new bytes, byte by byte; aligned 8-byte accesses do not tear. Past
 //! the end of the file, and where the medium fails, copies, loads and stores return
-//! [`AccessError::Bus`]; read-modify-write accesses look first, and raise SIGBUS only if the file
-//! is truncated in between, as the program's own loads and stores do.
+//! [`AccessError::Bus`], at the limit of mappings [`AccessError::NoMappings`]; read-modify-write
+//! accesses look first, and raise SIGBUS only if the file is truncated in between, as the
+//! program's own loads and stores do.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use limpid_pmem::Copier;
+use limpid_dax::PageRange;
+use limpid_pmem::{Copier, Fault};
 
 use crate::map::LinuxMap;
+
+/// How often an access is made again whose reason to fail is gone.
+const TRIES: usize = 4;
 
 /// Why an access was refused before it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,40 +40,46 @@ pub enum AccessError {
     /// The page lies past the end of the file, or the medium failed.
     #[error("the page lies past the end of the file, or the medium failed")]
     Bus,
+    /// The process has as many kernel mappings as it may have (`vm.max_map_count`): the page
+    /// cannot be shown now. It can when some are given up.
+    #[error("no room for another kernel mapping (vm.max_map_count)")]
+    NoMappings,
 }
 
 impl LinuxMap {
     /// Copies bytes out of the map. `offset` counts from the start of the map.
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), AccessError> {
         let from = self.at(offset, into.len())?;
-        // SAFETY: `at` checked that the source lies in the reservation, which lives as long as
-        // `self`; the destination is ours alone.
-        let copied = unsafe { Copier::get().copy(into.as_mut_ptr(), from, into.len()) };
-        copied.map_err(|_| AccessError::Bus)
+        self.guarded(offset, into.len(), |copier| {
+            // SAFETY: `at` checked that the source lies in the reservation, which lives as long as
+            // `self`; the destination is ours alone.
+            unsafe { copier.copy(into.as_mut_ptr(), from, into.len()) }
+        })
     }
 
-    /// Copies bytes into the map. `offset` counts from the start of the map. After
-    /// [`AccessError::Bus`] some of the bytes may have been stored.
+    /// Copies bytes into the map. `offset` counts from the start of the map. After an error some
+    /// of the bytes may have been stored.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), AccessError> {
         let to = self.at_writable(offset, from.len())?;
-        // SAFETY: `at` checked that the destination lies in the reservation, which lives as long
-        // as `self`, and it takes stores.
-        let copied = unsafe { Copier::get().copy(to, from.as_ptr(), from.len()) };
-        copied.map_err(|_| AccessError::Bus)
+        self.guarded(offset, from.len(), |copier| {
+            // SAFETY: `at` checked that the destination lies in the reservation, which lives as
+            // long as `self`, and it takes stores.
+            unsafe { copier.copy(to, from.as_ptr(), from.len()) }
+        })
     }
 
     /// Loads the aligned 8 bytes at `offset` (acquire).
     pub fn load_u64(&self, offset: usize) -> Result<u64, AccessError> {
         let at = self.aligned(self.at(offset, 8)?, offset)?;
         // SAFETY: `at` and `aligned` checked place and alignment.
-        unsafe { Copier::get().load_u64(at.cast()) }.map_err(|_| AccessError::Bus)
+        self.guarded(offset, 8, |copier| unsafe { copier.load_u64(at.cast()) })
     }
 
     /// Stores the aligned 8 bytes at `offset` (release).
     pub fn store_u64(&self, offset: usize, value: u64) -> Result<(), AccessError> {
         let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
         // SAFETY: `at_writable` and `aligned` checked place, protection and alignment.
-        unsafe { Copier::get().store_u64(at.cast(), value) }.map_err(|_| AccessError::Bus)
+        self.guarded(offset, 8, |copier| unsafe { copier.store_u64(at.cast(), value) })
     }
 
     /// Adds to the aligned 8 bytes at `offset`, wrapping; returns what was there before.
@@ -95,6 +106,46 @@ impl LinuxMap {
         // reference lives no longer than the map. Others access these bytes atomically too, or
         // by raw copies outside this program's memory model.
         Ok(unsafe { AtomicU64::from_ptr(at) })
+    }
+
+    /// Makes an access to bytes of the map; says why if it fails.
+    #[inline]
+    fn guarded<T>(
+        &self,
+        offset: usize,
+        len: usize,
+        mut access: impl FnMut(Copier) -> Result<T, Fault>,
+    ) -> Result<T, AccessError> {
+        let copier = Copier::get();
+        match access(copier) {
+            Ok(value) => Ok(value),
+            Err(_) => self.failed(offset, len, || access(copier)),
+        }
+    }
+
+    #[cold]
+    fn failed<T>(
+        &self,
+        offset: usize,
+        len: usize,
+        mut access: impl FnMut() -> Result<T, Fault>,
+    ) -> Result<T, AccessError> {
+        let first = self.pages.start.offset() + offset as u64;
+        let pages = PageRange::covering(&(first..first + len as u64));
+        let mut refused = false;
+        for _ in 0..TRIES {
+            match self.failure(pages) {
+                // The first time it may be another access that was refused, before there was room.
+                Some(AccessError::NoMappings) if !refused => refused = true,
+                Some(error) => return Err(error),
+                // Somebody gave the page another chance, or the medium fails.
+                None => {}
+            }
+            if let Ok(value) = access() {
+                return Ok(value);
+            }
+        }
+        Err(if refused { AccessError::NoMappings } else { AccessError::Bus })
     }
 
     fn aligned(&self, at: *mut u8, offset: usize) -> Result<*mut u64, AccessError> {

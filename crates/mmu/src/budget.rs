@@ -52,9 +52,17 @@ impl Engine {
         if self.budget.is_exceeded() {
             self.evict();
         }
+        self.ballast.refill();
     }
 
-    /// Unmaps a batch of the least recently installed ranges; false if there are none.
+    /// Called when the system refused a mapping, with no map's state locked; false if nothing
+    /// can be given up.
+    pub(crate) fn make_more_room(&self) -> bool {
+        let given = self.ballast.give_up();
+        self.evict() || given
+    }
+
+    /// Unmaps a batch of the least recently installed ranges; false if nothing could be.
     pub(crate) fn evict(&self) -> bool {
         let mut oldest: Vec<(u64, usize, PageRange)> = Vec::new();
         let maps = self.maps();
@@ -70,6 +78,7 @@ impl Engine {
         oldest.truncate(batch);
         oldest.sort_unstable_by_key(|(_, number, pages)| (*number, pages.start));
         let mut victims = oldest.into_iter().map(|(_, number, pages)| (number, pages)).peekable();
+        let mut evicted = false;
         while let Some((number, mut pages)) = victims.next() {
             // Neighbours go in one step.
             while let Some((_, more)) =
@@ -77,13 +86,14 @@ impl Engine {
             {
                 pages.end = more.end;
             }
-            self.evict_from(&maps[number], pages);
+            evicted |= self.evict_from(&maps[number], pages);
         }
-        true
+        evicted
     }
 
-    fn evict_from(&self, map: &Arc<LinuxMap>, pages: PageRange) {
-        self.counters.evictions.fetch_add(1, Ordering::Relaxed);
-        map.evict(pages);
+    fn evict_from(&self, map: &Arc<LinuxMap>, pages: PageRange) -> bool {
+        let evicted = map.evict(pages);
+        self.counters.evictions.fetch_add(u64::from(evicted), Ordering::Relaxed);
+        evicted
     }
 }

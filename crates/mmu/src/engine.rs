@@ -2,11 +2,12 @@
 //! and runs the threads that resolve faults (`faults.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use limpid_dax::PageIndex;
 
+use crate::ballast::Ballast;
 use crate::budget::Budget;
 use crate::caps::Capabilities;
 use crate::error::EngineError;
@@ -85,6 +86,9 @@ pub struct Engine {
     pub(crate) stage: Stage,
     pub(crate) faults: Faults,
     pub(crate) budget: Budget,
+    pub(crate) ballast: Ballast,
+    /// Some map has refused pages.
+    refused: AtomicBool,
     pub(crate) counters: Counters,
     /// By first address. Never held while a handler runs.
     routes: RwLock<BTreeMap<usize, Route>>,
@@ -114,6 +118,7 @@ impl Engine {
         let tracker = Uffd::open(TRACK_FEATURES).ok().map(|(tracker, _)| tracker);
         let pagemap = Pagemap::open()?;
         let stage = Stage::new(&uffd)?;
+        let ballast = Ballast::new().map_err(EngineError::NoRoom)?;
         let capabilities = Capabilities::find_out(kernel_faults, tracker.is_some());
         Ok(Engine {
             uffd,
@@ -123,6 +128,8 @@ impl Engine {
             faults: Faults::default(),
             // The other half is the program's own.
             budget: Budget::new(capabilities.max_map_count / 2),
+            ballast,
+            refused: AtomicBool::new(false),
             counters: Counters::default(),
             routes: RwLock::default(),
             maps: Mutex::default(),
@@ -169,6 +176,20 @@ impl Engine {
     pub(crate) fn maps(&self) -> Vec<Arc<LinuxMap>> {
         let maps = self.maps.lock().expect("nothing panics with this lock held").clone();
         maps.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn note_refusal(&self) {
+        self.refused.store(true, Ordering::Release);
+    }
+
+    /// Lets accesses that were refused for want of mappings be tried again: there is room now.
+    /// Called with no map's state locked.
+    pub(crate) fn readmit_refused(&self) {
+        if self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Acquire) {
+            for map in self.maps() {
+                map.readmit(map.pages());
+            }
+        }
     }
 
     pub(crate) fn add_route(&self, route: Route) {

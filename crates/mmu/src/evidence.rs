@@ -40,8 +40,8 @@ impl LinuxMap {
     fn count(&self, part: PageRange, shown: Shown, sizes: &mut PageSizes) -> Result<(), Errno> {
         let bytes = part.len() << 12;
         let mut seen = 0;
-        // Poison looks like a page swapped out.
-        if shown != Shown::Poison {
+        // Poison looks like a page swapped out, and nobody sees what is barred.
+        if shown != Shown::Poison && !matches!(shown, Shown::Barred { .. }) {
             let query = Query {
                 any: is::PRESENT | is::SWAPPED,
                 tell: is::FILE | is::ZERO | is::HUGE,

@@ -17,11 +17,15 @@ use rustix::io::Errno;
 use crate::engine::{Engine, FaultOutcome};
 use crate::error::EngineError;
 use crate::mm::{Span, fatal};
+use crate::sigsegv::serve_requests;
 use crate::uffd::Event;
 
 /// Threads in all. A resolver may sleep on an entry lock for the length of a writer's copy, so
 /// there are a few of them, whatever the number of CPUs.
 const THREADS: usize = 4;
+
+/// How often a fault is tried again with room made for it.
+const TRIES: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 struct Fault {
@@ -52,12 +56,29 @@ pub(crate) fn start(engine: &'static Engine) -> Result<(), EngineError> {
             let _ends = AbortOnUnwind;
             serve(engine)
         });
-        if let Err(error) = started {
-            let errno = error.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error);
-            return Err(EngineError::NoRoom(errno));
-        }
+        started.map_err(no_room)?;
     }
-    Ok(())
+    let builder = std::thread::Builder::new().name("limpid-unbar".into());
+    let started = builder.spawn(move || {
+        block_signals();
+        let _ends = AbortOnUnwind;
+        // It waits for states of maps, as those that read events must not.
+        serve_requests(|| {
+            for map in engine.maps() {
+                if let Some(watch) = map.watch.get()
+                    && watch.is_wanted()
+                {
+                    map.unbar_all(watch);
+                }
+            }
+        })
+    });
+    started.map(drop).map_err(no_room)
+}
+
+fn no_room(error: std::io::Error) -> EngineError {
+    let errno = error.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error);
+    EngineError::NoRoom(errno)
 }
 
 struct AbortOnUnwind;
@@ -118,16 +139,21 @@ fn resolve(engine: &'static Engine, fault: Fault) {
     if let Some(route) = engine.route(address) {
         engine.counters.faults.fetch_add(1, Ordering::Relaxed);
         let page = PageIndex(route.first.0 + ((address - route.span.start) >> 12) as u64);
-        let poison = match route.handler.fault(page, fault.store) {
-            FaultOutcome::Installed | FaultOutcome::Retry | FaultOutcome::Gone => false,
-            FaultOutcome::SigBus => true,
-            FaultOutcome::NoMemory => !engine.evict(),
-        };
-        if poison && let Some(map) = route.map.upgrade() {
-            let pages = PageRange::new(page.0, page.0 + 1);
-            if map.install(pages, Target::Poison).is_err() {
-                fatal("poisoning a page without memory", Errno::NOMEM);
+        let mut outcome = route.handler.fault(page, fault.store);
+        for _ in 0..TRIES {
+            if outcome != FaultOutcome::NoMemory || !engine.make_more_room() {
+                break;
             }
+            outcome = route.handler.fault(page, fault.store);
+        }
+        match (outcome, route.map.upgrade()) {
+            (FaultOutcome::SigBus, Some(map)) => {
+                let pages = PageRange::new(page.0, page.0 + 1);
+                // Without room for it the access faults again.
+                let _ = map.install(pages, Target::Poison);
+            }
+            (FaultOutcome::NoMemory, Some(map)) => map.refuse(page),
+            _ => {}
         }
     }
     engine.uffd.wake(Span { start: address, len: 4096 });

@@ -13,13 +13,22 @@ use crate::pagemap::{Query, is};
 use crate::segments::Shown;
 use crate::uffd::Report;
 
+/// How often room is made for one installation; the program's other threads may take it.
+const TRIES: usize = 3;
+
 impl LinuxMap {
     pub(crate) fn install_target(&self, pages: PageRange, target: Target) -> Result<(), MmuError> {
         self.engine.make_room();
         let mut result = self.try_install(pages, target);
         // The program may have used up the mappings that the budget left to it.
-        if result == Err(Errno::NOMEM) && self.engine.evict() {
+        for _ in 0..TRIES {
+            if result != Err(Errno::NOMEM) || !self.engine.make_more_room() {
+                break;
+            }
             result = self.try_install(pages, target);
+        }
+        if result.is_ok() {
+            self.engine.readmit_refused();
         }
         self.engine.counters.installs.fetch_add(1, Ordering::Relaxed);
         self.engine.uffd.wake(self.span(pages));
@@ -33,6 +42,14 @@ impl LinuxMap {
         let units = self.whole_units(&state, pages);
         if units != pages {
             self.clear(&mut state, units);
+        }
+        // Storage and zeroes of a shared map come in place of what is barred; the rest does not.
+        let direct = !self.private
+            && (self.writable || target != Target::Zero)
+            && target != Target::Poison;
+        if !direct && let Err(errno) = self.unbar(&mut state, pages) {
+            self.recount(&mut state);
+            return Err(errno);
         }
         let result = match target {
             Target::Zero if self.writable => self.install_zero(&mut state, pages),
@@ -122,6 +139,9 @@ impl LinuxMap {
 
     fn install_poison(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
         self.clear(state, pages);
+        if state.segments.any(pages, |shown| matches!(shown, Shown::Barred { .. })) {
+            return Err(Errno::NOMEM);
+        }
         for run in self.without_copies(state, pages)? {
             self.engine.uffd.poison(&self.region, self.span(run))?;
             state.segments.set(run, Shown::Poison, 0);
@@ -207,7 +227,7 @@ impl LinuxMap {
         let result = self
             .without_copies(state, pages)
             .and_then(|runs| runs.into_iter().try_for_each(|run| put(state, run)));
-        self.thaw(frozen);
+        self.thaw(state, frozen);
         result
     }
 

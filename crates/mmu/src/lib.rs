@@ -16,7 +16,8 @@
 //!    tables costs microseconds whatever its length.
 //!
 //! Locks, outermost first: the routes of the engine (read, released before a handler is called),
-//! the state of a map (held across the system calls that change its tables), the stage's slots.
+//! the state of a map (held across the system calls that change its tables), the stage's slots or
+//! the ballast.
 //! None of them is held while a [`FaultHandler`] runs. A thread that moves mappings into place
 //! sleeps until its `REMAP` event was read, with the state of its map held; so the threads that
 //! read events never wait for the state of a map unless another of them is reading (`faults.rs`).
@@ -24,7 +25,8 @@
 //! Limits: a signal handler must not touch a map while its own thread may be inside this crate (it
 //! would wait for a lock that its thread holds); the memory of maps is not for madvise, mprotect,
 //! mremap or mlock by the program (dropping pages is harmless where zeroes are shown, the rest is
-//! not ours to repair); see also `private.rs` for system calls that meet a frozen private map.
+//! not ours to repair); see also `private.rs` for system calls that meet a frozen private map, and
+//! `ballast.rs` for what happens at the limit of kernel mappings.
 //!
 //! Not here: what a page should show (the DAX layer), locks of entries, files, persistence.
 //!
@@ -66,6 +68,8 @@
 
 mod access;
 mod backing;
+mod ballast;
+mod bar;
 mod budget;
 mod caps;
 mod engine;

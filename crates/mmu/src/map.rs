@@ -1,6 +1,6 @@
 //! One map (VMA) of a file: the reservation, its state, and its ends.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use limpid_dax::{Mmu, MmuError, Order, PageIndex, PageRange, Protection, Target};
 
@@ -40,8 +40,8 @@ pub struct LinuxMap {
     pub(crate) writable: bool,
     /// Stores make private copies; implies `writable`.
     pub(crate) private: bool,
-    /// Lets stores wait while a private map is frozen.
-    pub(crate) watch: Option<Watch>,
+    /// Lets accesses wait: stores while a private map is frozen, all where a range is barred.
+    pub(crate) watch: OnceLock<Watch>,
     state: Mutex<State>,
 }
 
@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub segments: Segments,
     /// Pages of shared writable storage that was shown once and may have been stored to.
     pub remembered: Remembered,
+    /// Pages poisoned for want of mappings.
+    pub refused: Remembered,
     /// Segments counted in the engine's budget.
     counted: usize,
 }
@@ -88,7 +90,10 @@ impl LinuxMap {
             .uffd
             .register(&region, region.span(), report_for(spec.writable))
             .map_err(no_addresses)?;
-        let watch = private.then(|| Watch::new(region.span()));
+        let watch = OnceLock::new();
+        if private {
+            watch.get_or_init(|| Watch::new(region.span()));
+        }
         let segments = Segments::new(spec.pages);
         engine.budget.recount(0, segments.len());
         let counted = segments.len();
@@ -100,7 +105,12 @@ impl LinuxMap {
             writable: spec.writable,
             private,
             watch,
-            state: Mutex::new(State { segments, remembered: Remembered::default(), counted }),
+            state: Mutex::new(State {
+                segments,
+                remembered: Remembered::default(),
+                refused: Remembered::default(),
+                counted,
+            }),
         });
         engine.adopt(Arc::downgrade(&map));
         Ok(map)
@@ -179,7 +189,7 @@ impl Drop for LinuxMap {
     fn drop(&mut self) {
         let span = self.region.span();
         self.engine.remove_route(span.start);
-        self.watch = None;
+        self.watch.take();
         self.region.release();
         // Whoever still waited for a page finds no mapping now.
         self.engine.uffd.wake(span);

@@ -105,9 +105,13 @@ impl Region {
         // SAFETY: the span lies in this region, which nothing else uses.
         unsafe {
             let flags = anonymous() | MapFlags::FIXED;
-            mm::mmap_anonymous(span.ptr(), span.len, prot(writable), flags)?;
+            mm::mmap_anonymous(span.ptr(), span.len, ProtFlags::empty(), flags)?;
+            // After mlockall(MCL_FUTURE) it would be filled with pages as soon as it can be
+            // accessed, and nothing in it would ever fault.
+            mm::munlock(span.ptr(), span.len)?;
         }
-        self.advise_as_ours(span)
+        self.advise_as_ours(span)?;
+        self.protect(span, writable)
     }
 
     /// Shows a file range in a span, in one step for other threads; not inherited by fork.
@@ -134,7 +138,7 @@ impl Region {
     /// registration and protection, in one step for other threads. The source stays mapped and
     /// registered, but empty. Sleeps until the REMAP event was read.
     ///
-    /// If this fails the span may be left without any mapping.
+    /// Refused for want of mappings it has changed nothing (`ballast.rs`).
     pub fn receive(&self, span: Span, source: &Region, from: usize) -> Result<(), Errno> {
         self.check(span);
         source.check(Span { start: from, len: span.len });
@@ -147,7 +151,7 @@ impl Region {
 
     /// Drops the pages of a span: the next access faults (registered) or finds a fresh page.
     pub fn drop_pages(&self, span: Span) -> Result<(), Errno> {
-        self.advise(span, Advice::LinuxDontNeed)
+        self.advise(span, Advice::LinuxDontneedLocked)
     }
 
     /// Fills a span with the pages a load would find, huge ones where possible.
@@ -164,12 +168,23 @@ impl Region {
         unsafe { mm::mprotect(span.ptr(), span.len, flags) }
     }
 
+    /// Forbids all access to a span.
+    pub fn bar(&self, span: Span) -> Result<(), Errno> {
+        self.check(span);
+        // SAFETY: the span lies in this region; an access that is not allowed raises a signal.
+        unsafe { mm::mprotect(span.ptr(), span.len, MprotectFlags::empty()) }
+    }
+
     /// Gives the addresses back; nothing of the region is left.
     pub fn release(&mut self) {
         if self.span.len > 0 {
             // SAFETY: the span is this region's, and its owner is being dropped.
             let result = unsafe { mm::munmap(self.span.ptr(), self.span.len) };
-            if let Err(errno) = result {
+            // Refused if a neighbour of the program merged with both ends, and the limit of
+            // mappings is reached: then the addresses are lost, but show nothing.
+            if let Err(errno) = result
+                && self.bar(self.span).is_err()
+            {
                 fatal("munmap of a whole region", errno);
             }
             self.span.len = 0;

@@ -14,32 +14,56 @@ use crate::mm::fatal;
 use crate::pagemap::{Query, is};
 use crate::segments::Shown;
 
-/// A range of a private map that takes no stores until it is thawed.
+/// Ranges of a private map that take no stores until they are thawed.
 #[must_use]
-pub(crate) struct Frozen(Option<PageRange>);
+pub(crate) struct Frozen(Vec<PageRange>);
 
 impl LinuxMap {
     /// Makes the storage in `pages` read-only, with whatever lies between; stores wait until
     /// `thaw`.
     pub(crate) fn freeze(&self, state: &mut State, pages: PageRange) -> Frozen {
-        let storage = state.segments.hull(pages, Shown::is_storage);
-        if let Some(storage) = storage {
-            self.watch_of_private().freeze();
-            if let Err(errno) = self.region.protect(self.span(storage), false) {
+        let Some(hull) = state.segments.hull(pages, Shown::is_storage) else {
+            return Frozen(Vec::new());
+        };
+        self.watch().freeze();
+        let mut frozen = Vec::new();
+        if !state.segments.any(hull, is_barred) {
+            frozen.push(hull);
+            if self.region.protect(self.span(hull), false).is_ok() {
+                return Frozen(frozen);
+            }
+        }
+        // What is barred stays so. Whole segments need no mapping to be split.
+        for (segment, _) in state.segments.whole(pages).iter().filter(|(_, s)| s.is_storage()) {
+            frozen.push(*segment);
+            if let Err(errno) = self.region.protect(self.span(*segment), false) {
                 fatal("freezing a private map", errno);
             }
         }
-        Frozen(storage)
+        Frozen(frozen)
     }
 
     /// Lets stores go on, whatever the range shows now. Zero pages stay write-protected: that
-    /// is a property of the page, not of the range.
-    pub(crate) fn thaw(&self, frozen: Frozen) {
-        if let Some(range) = frozen.0 {
-            if let Err(errno) = self.region.protect(self.span(range), true) {
-                fatal("thawing a private map", errno);
+    /// is a property of the page, not of the range. What was barred meanwhile stays so.
+    ///
+    /// Splits nothing: a mapping that reaches out of the range takes stores already, and mprotect
+    /// passes it by.
+    pub(crate) fn thaw(&self, state: &State, frozen: Frozen) {
+        // Whole segments first: the range that was tried before them ends inside of some.
+        for range in frozen.0.iter().rev() {
+            let mut parts = vec![*range];
+            if state.segments.any(*range, is_barred) {
+                let open = state.segments.parts(*range).into_iter();
+                parts = open.filter(|(_, s)| !is_barred(*s)).map(|(part, _)| part).collect();
             }
-            self.watch_of_private().thaw();
+            for part in parts {
+                if let Err(errno) = self.region.protect(self.span(part), true) {
+                    fatal("thawing a private map", errno);
+                }
+            }
+        }
+        if !frozen.0.is_empty() {
+            self.watch().thaw();
         }
     }
 
@@ -87,10 +111,10 @@ impl LinuxMap {
         push(runs, PageRange { start: from, end: pages.end });
         Ok(())
     }
+}
 
-    fn watch_of_private(&self) -> &crate::sigsegv::Watch {
-        self.watch.as_ref().expect("a private map has a watch")
-    }
+fn is_barred(shown: Shown) -> bool {
+    matches!(shown, Shown::Barred { .. })
 }
 
 /// What is in memory or swapped out, and is neither a page of the pool nor a zero page.

@@ -23,6 +23,9 @@ pub(crate) enum Shown {
     /// The pool. `shift` is the device offset of the page less its file offset, modulo 2^64, so
     /// ranges that follow one another in both are equal and merge.
     Storage { shift: u64, tracked: bool },
+    /// Storage that nobody may access (`ballast.rs`): an access raises SIGSEGV, and our handler
+    /// has it wait until the range is empty. `shift` as above.
+    Barred { shift: u64 },
 }
 
 impl Shown {
@@ -38,7 +41,7 @@ impl Shown {
     /// True if taking it away saves a kernel mapping.
     fn is_evictable(self) -> bool {
         match self {
-            Shown::Storage { .. } | Shown::Zero { .. } => true,
+            Shown::Storage { .. } | Shown::Barred { .. } | Shown::Zero { .. } => true,
             Shown::Empty { island } => island != 0,
             Shown::ZeroReadOnly | Shown::Poison => false,
         }
@@ -70,6 +73,13 @@ impl Segments {
     pub fn parts(&self, pages: PageRange) -> Vec<(PageRange, Shown)> {
         let clip = |range: &Range<u64>| PageRange::new(range.start, range.end).intersect(pages);
         self.shown.overlapping(keys(pages)).map(|(range, shown)| (clip(range), *shown)).collect()
+    }
+
+    /// The segments that `pages` touch, whole, in order. Where one of storage or of `ZeroReadOnly`
+    /// ends, a kernel mapping ends.
+    pub fn whole(&self, pages: PageRange) -> Vec<(PageRange, Shown)> {
+        let whole = |range: &Range<u64>| PageRange::new(range.start, range.end);
+        self.shown.overlapping(keys(pages)).map(|(range, shown)| (whole(range), *shown)).collect()
     }
 
     /// True if all of `pages` shows `shown`.
@@ -109,7 +119,8 @@ impl Segments {
     }
 }
 
-/// Pages that may have been stored to since they were last asked for, though no table shows it.
+/// A set of pages: those that may have been stored to since they were last asked for, though no
+/// table shows it, say.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered(RangeSet<u64>);
 

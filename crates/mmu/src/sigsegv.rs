@@ -1,17 +1,22 @@
-//! The SIGSEGV handler that has a store to a frozen private map wait and try again.
+//! The SIGSEGV handler that has an access to a frozen or barred range wait and try again.
 //!
-//! Installed when the first private writable map is made. Every other SIGSEGV goes to the handler
-//! that was there before. A program that installs a handler of its own later has to call ours.
+//! Installed when the first private writable map is made, or the first range is barred. Every
+//! other SIGSEGV goes to the handler that was there before. A program that installs a handler of
+//! its own later has to call ours.
 //!
 //! A store is ours if it was refused by protection and lies in a private map: all pages of such a
 //! map take stores, except while it is frozen. The handler waits until it is not, and returns, so
 //! the store is made again. Should the same thread fail at the same place again without a freeze
 //! in between, then the refusal has another reason (the program's own mprotect) and is passed on.
+//!
+//! In a map with barred ranges (`ballast.rs`) any access may be ours: the handler asks a thread of
+//! the engine to unbar, waits for its answer, and has the access made again. If there is no room
+//! for it, the access fails: a guarded copy with an error, any other with the SIGSEGV.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::thread::futex;
 
@@ -21,9 +26,18 @@ use crate::mm::Span;
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
-    /// Odd while the map is frozen.
+    /// Odd while the map is frozen; changes with each freeze and each bar.
     generation: AtomicU32,
+    /// The map has, or had, barred ranges.
+    barred: AtomicBool,
+    /// Somebody waits for an answer.
+    wanted: AtomicBool,
+    /// Counts answers in steps of 2; odd if the last one was that there is no room.
+    answers: AtomicU32,
 }
+
+/// Counts what the engine's thread was asked for.
+static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 /// Slots never go away: the handler walks them without any lock.
 struct Block {
@@ -35,7 +49,14 @@ static FIRST: Block = new_block();
 
 const fn new_block() -> Block {
     let slots = [const {
-        Slot { start: AtomicUsize::new(0), end: AtomicUsize::new(0), generation: AtomicU32::new(0) }
+        Slot {
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            generation: AtomicU32::new(0),
+            barred: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
+            answers: AtomicU32::new(0),
+        }
     }; 64];
     Block { slots, next: AtomicPtr::new(std::ptr::null_mut()) }
 }
@@ -52,8 +73,8 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     blocks.flat_map(|block| &block.slots)
 }
 
-/// Makes the handler wait for one private map. Its owner freezes and thaws it by turns, with the
-/// map's state locked.
+/// Makes the handler wait for one map. Its owner freezes and thaws it by turns, and bars ranges,
+/// with the map's state locked.
 pub(crate) struct Watch {
     slot: &'static Slot,
 }
@@ -68,6 +89,7 @@ impl Watch {
                 claimed.is_ok()
             });
             if let Some(slot) = free {
+                slot.barred.store(false, Ordering::Relaxed);
                 slot.end.store(span.end(), Ordering::Release);
                 slot.start.store(span.start, Ordering::Release);
                 return Watch { slot };
@@ -84,14 +106,65 @@ impl Watch {
     pub fn thaw(&self) {
         let before = self.slot.generation.fetch_add(1, Ordering::SeqCst);
         assert!(!before.is_multiple_of(2), "only a frozen map is thawed");
-        // Fails for no address that is mapped.
-        let _ = futex::wake(&self.slot.generation, futex::Flags::PRIVATE, i32::MAX as u32);
+        wake_all(&self.slot.generation);
+    }
+
+    /// Called before a range is barred.
+    pub fn bar(&self) {
+        self.slot.barred.store(true, Ordering::SeqCst);
+        self.slot.generation.fetch_add(2, Ordering::SeqCst);
+    }
+
+    /// True if an access waits for an answer; the caller must give one.
+    pub fn is_wanted(&self) -> bool {
+        self.slot.wanted.swap(false, Ordering::SeqCst)
+    }
+
+    /// Lets all that wait make their access again, or fail. With the map's state locked since the
+    /// look at it: a range barred later is met by accesses that wait for the next answer.
+    pub fn answer(&self, unbarred: bool) {
+        let next = |answers: u32| Some((answers | 1).wrapping_add(1) | u32::from(!unbarred));
+        let _ = self.slot.answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        wake_all(&self.slot.answers);
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        // Accesses that outlive their map.
+        self.answer(false);
         self.slot.start.store(0, Ordering::Release);
+    }
+}
+
+fn wake_all(word: &AtomicU32) {
+    // Fails for no address that is mapped.
+    let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
+}
+
+/// Calls `serve` whenever somebody may want an answer, for ever.
+pub(crate) fn serve_requests(serve: impl Fn()) -> ! {
+    loop {
+        let seen = REQUESTS.load(Ordering::SeqCst);
+        serve();
+        // Returns at once if there was another request.
+        let _ = futex::wait(&REQUESTS, futex::Flags::PRIVATE, seen, None);
+    }
+}
+
+/// Asks for the barred ranges of a map to be made accessible; false if there is no room.
+/// Async-signal-safe.
+fn ask(slot: &Slot) -> bool {
+    let before = slot.answers.load(Ordering::SeqCst);
+    slot.wanted.store(true, Ordering::SeqCst);
+    REQUESTS.fetch_add(1, Ordering::SeqCst);
+    wake_all(&REQUESTS);
+    loop {
+        let answer = slot.answers.load(Ordering::SeqCst);
+        if answer != before {
+            return answer.is_multiple_of(2);
+        }
+        let _ = futex::wait(&slot.answers, futex::Flags::PRIVATE, before, None);
     }
 }
 
@@ -136,13 +209,17 @@ static TRIED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 /// Async-signal-safe: atomics and the system calls gettid and futex, without errno.
 extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes valid pointers to a handler with SA_SIGINFO.
-    let (address, refused) =
-        unsafe { ((*info).si_addr() as usize, is_refused_store(info, context)) };
+    let (address, refused) = unsafe { ((*info).si_addr() as usize, (*info).si_code == ACCESS_ERROR) };
     let holds = |slot: &&Slot| {
         let start = slot.start.load(Ordering::Acquire);
         start != 0 && start <= address && address < slot.end.load(Ordering::Acquire)
     };
-    if refused && let Some(slot) = slots().find(holds) {
+    // SAFETY: the arguments are those the kernel gave us.
+    let is_store = || unsafe { is_store(context) };
+    if refused
+        && let Some(slot) = slots().find(holds)
+        && (slot.barred.load(Ordering::SeqCst) || is_store())
+    {
         let mut generation = slot.generation.load(Ordering::SeqCst);
         while !generation.is_multiple_of(2) {
             // Returns at once if the generation has changed; any error leads to another look.
@@ -151,8 +228,17 @@ extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mu
         }
         let thread = rustix::thread::gettid().as_raw_nonzero().get() as u64;
         let key = mix(mix(mix(thread) ^ address as u64) ^ u64::from(generation));
-        if TRIED[thread as usize % TRIED.len()].swap(key, Ordering::Relaxed) != key {
-            return;
+        let tried = &TRIED[thread as usize % TRIED.len()];
+        if tried.swap(key, Ordering::Relaxed) != key {
+            if !slot.barred.load(Ordering::SeqCst) || ask(slot) {
+                return;
+            }
+            // Whoever tries later shall ask again.
+            tried.store(0, Ordering::Relaxed);
+            // SAFETY: the arguments are those the kernel gave us.
+            if unsafe { limpid_pmem::end_guarded_copy(address, context) } {
+                return;
+            }
         }
     }
     // SAFETY: the arguments are those the kernel gave us.
@@ -165,17 +251,14 @@ fn mix(word: u64) -> u64 {
     (word ^ (word >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
-/// True for a store that the protection of an existing mapping refused.
+/// `SEGV_ACCERR`: the protection of an existing mapping refused the access.
+const ACCESS_ERROR: c_int = 2;
+
+/// True for a store, as far as this can be told.
 ///
 /// # Safety
-/// The pointers are those the kernel gave to the handler of SIGSEGV.
-unsafe fn is_refused_store(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
-    /// `SEGV_ACCERR`.
-    const ACCESS_ERROR: c_int = 2;
-    // SAFETY: see the function's contract.
-    if unsafe { (*info).si_code } != ACCESS_ERROR {
-        return false;
-    }
+/// The pointer is the one the kernel gave to the handler of SIGSEGV.
+unsafe fn is_store(context: *mut c_void) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         const STORE: i64 = 1 << 1;

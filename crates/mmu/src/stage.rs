@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use rustix::io::Errno;
 
 use crate::error::EngineError;
-use crate::mm::{HUGE, Region, Span, fatal};
+use crate::mm::{HUGE, Region, Span};
 use crate::uffd::{Report, Uffd};
 
 /// Addresses of each template: the longest range that one move can empty.
@@ -44,14 +44,21 @@ impl Stage {
     }
 
     /// Makes `span` of `target` empty and registered, in place of whatever is there: in one step
-    /// for each 4 GiB. Ends the process if the system refuses, for then stale pages would stay.
-    pub fn empty(&self, target: &Region, span: Span, writable: bool) {
+    /// for each 4 GiB. Calls `done` for each; what is not done when the system refuses is as it
+    /// was.
+    pub fn empty(
+        &self,
+        target: &Region,
+        span: Span,
+        writable: bool,
+        mut done: impl FnMut(Span),
+    ) -> Result<(), Errno> {
         let template = if writable { &self.writable } else { &self.read_only };
         for piece in pieces(span, TEMPLATE_LEN) {
-            if let Err(errno) = target.receive(piece, template, template.span().start) {
-                fatal("emptying a range of a map", errno);
-            }
+            target.receive(piece, template, template.span().start)?;
+            done(piece);
         }
+        Ok(())
     }
 
     /// Brings write-protected zero pages, 2 MiB ones where a whole aligned unit lies in `span`,
@@ -73,9 +80,7 @@ impl Stage {
             slot.populate_for_loads(from)?;
             uffd.register(&slot, from, Report::MissingAndProtected)?;
             uffd.write_protect(&slot, from)?;
-            if let Err(errno) = target.receive(piece, &slot, from.start) {
-                fatal("moving zero pages into a map", errno);
-            }
+            target.receive(piece, &slot, from.start)?;
             done(piece);
             slot.renew(slot.span(), true)?;
         }

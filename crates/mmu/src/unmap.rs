@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use crate::map::{LinuxMap, State};
 use crate::mm::fatal;
 use crate::segments::Shown;
-use crate::uffd::Report;
 
 impl LinuxMap {
     pub(crate) fn unmap_pages(&self, pages: PageRange) {
@@ -40,51 +39,48 @@ impl LinuxMap {
         if self.private { Vec::new() } else { self.lock().segments.evictable() }
     }
 
-    /// Unmaps `pages` such that they cost no kernel mapping of their own any more.
-    pub(crate) fn evict(&self, pages: PageRange) {
+    /// Unmaps `pages` such that they cost no kernel mapping of their own any more; false if the
+    /// system refuses.
+    pub(crate) fn evict(&self, pages: PageRange) -> bool {
         let mut state = self.lock();
-        self.empty(&mut state, pages);
+        let result = self.try_empty(&mut state, pages);
         self.recount(&mut state);
+        result.is_ok()
     }
 
-    /// Makes `pages` empty, private copies aside. Ends the process where the system refuses.
+    /// Makes `pages` empty or barred, private copies aside: an access faults.
     pub(crate) fn clear(&self, state: &mut State, pages: PageRange) {
-        let result = if self.private {
-            self.clear_private(state, pages)
-        } else {
-            self.clear_shared(state, pages)
-        };
-        if let Err(errno) = result {
-            fatal("unmapping a range", errno);
+        if !self.private {
+            return self.clear_shared(state, pages);
         }
+        let frozen = self.freeze(state, pages);
+        match self.without_copies(state, pages) {
+            Ok(runs) => runs.into_iter().for_each(|run| self.clear_shared(state, run)),
+            Err(errno) => fatal("looking for private copies", errno),
+        }
+        self.thaw(state, frozen);
     }
 
     /// One step over all storage, then the zero pages on either side of it.
-    fn clear_shared(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
+    fn clear_shared(&self, state: &mut State, pages: PageRange) {
         if let Some(storage) = state.segments.hull(pages, Shown::is_storage) {
             self.empty(state, storage);
         }
-        // Dropping the pages of what is registered makes the next access fault. What was not
-        // registered shows its zeroes a moment longer, and then faults as well.
-        let zero = |shown| shown == Shown::ZeroReadOnly;
-        if let Some(zeroes) = state.segments.hull(pages, zero) {
-            self.engine.uffd.register(&self.region, self.span(zeroes), Report::Missing)?;
-        }
-        let filled = |shown| !matches!(shown, Shown::Empty { .. });
-        if let Some(filled) = state.segments.hull(pages, filled) {
-            self.region.drop_pages(self.span(filled))?;
-            self.mark_dropped(state, filled);
-        }
-        Ok(())
+        self.report_zeroes(state, pages);
+        self.drop_filled(state, pages);
     }
 
-    fn clear_private(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
-        let frozen = self.freeze(state, pages);
-        for run in self.without_copies(state, pages)? {
-            self.clear_shared(state, run)?;
+    /// Drops the pages of anonymous memory that is registered: the next access faults.
+    pub(crate) fn drop_filled(&self, state: &mut State, pages: PageRange) {
+        let filled = |shown| {
+            matches!(shown, Shown::Zero { .. } | Shown::ZeroReadOnly | Shown::Poison)
+        };
+        if let Some(filled) = state.segments.hull(pages, filled) {
+            if let Err(errno) = self.region.drop_pages(self.span(filled)) {
+                fatal("dropping pages of a map", errno);
+            }
+            self.mark_dropped(state, filled);
         }
-        self.thaw(frozen);
-        Ok(())
     }
 
     /// `pages` with the rest of the units that the medium's storage can only be mapped, and so
@@ -110,12 +106,32 @@ impl LinuxMap {
         whole
     }
 
-    /// Makes `pages` empty whatever they show, in one step.
+    /// Makes `pages` empty whatever they show, in one step, or barred where that is refused.
     fn empty(&self, state: &mut State, pages: PageRange) {
+        if self.empty_with_ballast(state, pages).is_err() {
+            self.bar(state, pages);
+        }
+    }
+
+    /// As `empty`, but fails when the system has no room for the mappings.
+    pub(crate) fn empty_with_ballast(
+        &self,
+        state: &mut State,
+        pages: PageRange,
+    ) -> Result<(), Errno> {
+        let result = self.try_empty(state, pages);
+        if result.is_err() && self.engine.ballast.give_up() {
+            return self.try_empty(state, pages);
+        }
+        result
+    }
+
+    fn try_empty(&self, state: &mut State, pages: PageRange) -> Result<(), Errno> {
         let pages = self.whole_units(state, pages);
         self.remember(state, pages);
-        self.engine.stage.empty(&self.region, self.span(pages), self.writable);
-        state.segments.set(pages, Shown::Empty { island: 0 }, 0);
+        self.engine.stage.empty(&self.region, self.span(pages), self.writable, |piece| {
+            state.segments.set(self.pages_at(piece), Shown::Empty { island: 0 }, 0);
+        })
     }
 
     /// Makes `pages` empty after a system call that failed half way.
@@ -130,7 +146,8 @@ impl LinuxMap {
             let island = match shown {
                 Shown::Zero { island } | Shown::Empty { island } => island,
                 Shown::ZeroReadOnly | Shown::Poison => 0,
-                Shown::Storage { .. } => unreachable!("storage was replaced before"),
+                // Copies of a private map are not touched by this, nor is what is barred.
+                Shown::Storage { .. } | Shown::Barred { .. } => continue,
             };
             state.segments.set(part, Shown::Empty { island }, island);
         }

@@ -57,3 +57,15 @@ pub use open::{OpenError, OpenOptions};
 pub use recorder::{Event, Op, Recorder};
 #[cfg(feature = "std")]
 pub use vec_media::VecMedia;
+
+#[cfg(all(feature = "std", target_arch = "x86_64", not(miri)))]
+pub use sigbus::end_guarded_copy;
+
+/// Nothing is guarded here.
+///
+/// # Safety
+/// None is needed.
+#[cfg(all(feature = "std", not(all(target_arch = "x86_64", not(miri)))))]
+pub unsafe fn end_guarded_copy(_address: usize, _context: *mut core::ffi::c_void) -> bool {
+    false
+}

@@ -49,18 +49,28 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     // Codes up to 0 are signals that someone sent; "action optional" tells of memory that nobody
     // has accessed yet. Neither belongs to the interrupted instruction.
     if code > 0 && code != libc::BUS_MCEERR_AO {
-        // SAFETY: the kernel passes a valid context, which is ours to change until we return.
-        let registers = unsafe { &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs };
-        let instruction = registers[libc::REG_RIP as usize] as usize;
-        if let Some(landing) = arch::landing(instruction) {
-            // SAFETY: a SIGBUS raised by the kernel for an access carries its address.
-            let address = unsafe { (*info).si_addr() } as usize;
-            registers[libc::REG_RDX as usize] = address.max(1) as i64;
-            registers[libc::REG_RIP as usize] = landing as i64;
+        // SAFETY: a SIGBUS raised by the kernel for an access carries its address, and its context
+        // is the one passed.
+        if unsafe { end_guarded_copy((*info).si_addr() as usize, context) } {
             return;
         }
     }
     chain(signal, info, context, code);
+}
+
+/// For a handler of a fault at `address`: if a guarded routine was interrupted, it returns the
+/// fault to its caller when the handler returns, and this is true. Async-signal-safe.
+///
+/// # Safety
+/// `context` is the context that the kernel passed to the handler that is running.
+pub unsafe fn end_guarded_copy(address: usize, context: *mut c_void) -> bool {
+    // SAFETY: the kernel passes a valid context, which is ours to change until we return.
+    let registers = unsafe { &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs };
+    let instruction = registers[libc::REG_RIP as usize] as usize;
+    let Some(landing) = arch::landing(instruction) else { return false };
+    registers[libc::REG_RDX as usize] = address.max(1) as i64;
+    registers[libc::REG_RIP as usize] = landing as i64;
+    true
 }
 
 /// Does what the previous action would have done.
