@@ -148,6 +148,7 @@ impl FsError {
         const EPERM: i32 = 1;
         const ENOENT: i32 = 2;
         const EIO: i32 = 5;
+        const EBADF: i32 = 9;
         const EFAULT: i32 = 14;
         const EBUSY: i32 = 16;
         const EEXIST: i32 = 17;

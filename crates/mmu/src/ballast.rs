@@ -84,3 +84,13 @@ impl Ballast {
         self.low.store(false, Ordering::Relaxed);
     }
 }
+
+/// Whether the process may have some more mappings: enough for a thread with its heap.
+pub(crate) fn is_room() -> bool {
+    const TRIED: usize = 16;
+    let Ok(region) = Region::reserve(2 * TRIED * PAGE, 0, false) else { return false };
+    (0..TRIED).all(|page| {
+        let start = region.span().start + (2 * page + 1) * PAGE;
+        region.bar(Span { start, len: PAGE }).is_ok()
+    })
+}

@@ -3,26 +3,32 @@
 //! All threads are alike. One at a time, the leader, sleeps in read; with a message in hand it
 //! lets the next one lead and resolves the fault itself, so a fault costs one hand-over. Whoever
 //! moves a mapping sleeps until its REMAP event was read, with locks held that a resolver may
-//! want; so at most all threads but one may resolve at a time, and that one keeps reading. Faults
-//! that it reads meanwhile are queued and taken over by the first resolver that gets done.
-#![allow(unsafe_code)]
+//! want; so a thread resolves only if another one is left to lead, and is started if there is
+//! none.
+//!
+//! A resolver may sleep for long: on an entry lock for the length of a writer's copy, on a slow
+//! medium. So each map may keep [`PER_MAP`] of them busy, and no fault waits for one of another
+//! map, unless the system refuses a thread: then for the first that is done.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard};
 
 use limpid_dax::{Mmu, PageIndex, PageRange, Target};
 use rustix::io::Errno;
 
+use crate::ballast;
 use crate::engine::{Engine, FaultOutcome};
 use crate::error::EngineError;
 use crate::mm::{Span, fatal};
 use crate::sigsegv::serve_requests;
+use crate::thread;
 use crate::uffd::Event;
 
-/// Threads in all. A resolver may sleep on an entry lock for the length of a writer's copy, so
-/// there are a few of them, whatever the number of CPUs.
-const THREADS: usize = 4;
+/// Threads that are there from the start, and stay.
+const STARTED: usize = 4;
+/// Faults of one map that are resolved at a time; more wait for one of these.
+const PER_MAP: usize = 4;
 
 /// How often a fault is tried again with room made for it.
 const TRIES: usize = 3;
@@ -42,54 +48,52 @@ pub(crate) struct Faults {
 
 #[derive(Debug, Default)]
 struct Work {
+    /// Threads that lead, or would.
+    idle: usize,
+    /// Maps with faults under way, by first address.
+    maps: BTreeMap<usize, Turn>,
+    /// Faults for which no thread could be had.
+    waiting: VecDeque<(usize, Fault)>,
+}
+
+/// The faults of one map.
+#[derive(Debug, Default)]
+struct Turn {
     resolving: usize,
     waiting: VecDeque<Fault>,
 }
 
 /// Starts the threads.
 pub(crate) fn start(engine: &'static Engine) -> Result<(), EngineError> {
-    for _ in 0..THREADS {
-        let builder = std::thread::Builder::new().name("limpid-fault".into());
-        let started = builder.spawn(move || {
-            block_signals();
-            // A panic here would leave accesses hanging for ever.
-            let _ends = AbortOnUnwind;
-            serve(engine)
-        });
-        started.map_err(no_room)?;
+    for _ in 0..STARTED {
+        let mut work = engine.faults.lock();
+        start_one(engine, &mut work)?;
     }
-    let builder = std::thread::Builder::new().name("limpid-unbar".into());
-    let started = builder.spawn(move || {
-        block_signals();
-        let _ends = AbortOnUnwind;
-        // It waits for states of maps, as those that read events must not.
-        serve_requests(|| {
-            for map in engine.maps() {
-                if let Some(watch) = map.watch.get()
-                    && watch.is_wanted()
-                {
-                    map.unbar_all(watch);
-                }
+    thread::start(c"limpid-unbar", engine, unbar).map_err(EngineError::NoRoom)
+}
+
+fn start_one(engine: &'static Engine, work: &mut Work) -> Result<(), EngineError> {
+    thread::start(c"limpid-fault", engine, serve).map_err(EngineError::NoRoom)?;
+    work.idle += 1;
+    Ok(())
+}
+
+/// Settles accesses to barred ranges. It waits for states of maps, as those that read events must
+/// not.
+fn unbar(engine: &'static Engine) {
+    serve_requests(|| {
+        for map in engine.maps() {
+            if let Some(watch) = map.watch.get()
+                && watch.is_wanted()
+            {
+                map.unbar_all(watch);
             }
-        })
-    });
-    started.map(drop).map_err(no_room)
+        }
+    })
 }
 
-fn no_room(error: std::io::Error) -> EngineError {
-    let errno = error.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error);
-    EngineError::NoRoom(errno)
-}
-
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        std::process::abort();
-    }
-}
-
-fn serve(engine: &'static Engine) -> ! {
+/// Returns when there are threads enough without this one.
+fn serve(engine: &'static Engine) {
     let shared = &engine.faults;
     loop {
         let event = {
@@ -101,34 +105,84 @@ fn serve(engine: &'static Engine) -> ! {
             Ok(Event::Other) | Err(Errno::INTR | Errno::AGAIN) => continue,
             Err(errno) => fatal("reading userfaultfd", errno),
         };
-        let mut next = shared.begin(fault);
-        while let Some(fault) = next {
+        // Faults where no map is any more are no map's.
+        let map = engine.route(fault.address).map_or(0, |route| route.span.start);
+        let mut next = shared.begin(engine, map, fault);
+        let resolved = next.is_some();
+        while let Some((map, fault)) = next {
             resolve(engine, fault);
-            next = shared.next();
+            next = shared.next(map);
+        }
+        if resolved && !shared.stay() {
+            return;
         }
     }
 }
 
 impl Faults {
-    /// The fault to resolve now, unless all threads but one resolve already.
-    fn begin(&self, fault: Fault) -> Option<Fault> {
-        let mut work = self.work.lock().expect("nothing panics with this lock held");
-        if work.resolving == THREADS - 1 {
-            work.waiting.push_back(fault);
-            return None;
-        }
-        work.resolving += 1;
-        Some(fault)
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().expect("nothing panics with this lock held")
     }
 
-    /// The next fault that waits; `None` ends this thread's turn as a resolver.
-    fn next(&self) -> Option<Fault> {
-        let mut work = self.work.lock().expect("nothing panics with this lock held");
-        let next = work.waiting.pop_front();
-        if next.is_none() {
-            work.resolving -= 1;
+    /// The fault to resolve now, unless its map has its share already or nobody would be left to
+    /// lead.
+    fn begin(&self, engine: &'static Engine, map: usize, fault: Fault) -> Option<(usize, Fault)> {
+        let mut work = self.lock();
+        let turn = work.maps.entry(map).or_default();
+        if turn.resolving == PER_MAP {
+            turn.waiting.push_back(fault);
+            return None;
         }
-        next
+        turn.resolving += 1;
+        let alone = work.idle == 1;
+        if alone && !(ballast::is_room() && start_one(engine, &mut work).is_ok()) {
+            work.finish(map);
+            work.waiting.push_back((map, fault));
+            return None;
+        }
+        work.idle -= 1;
+        Some((map, fault))
+    }
+
+    /// The next fault for a thread that is done with one of `map`.
+    fn next(&self, map: usize) -> Option<(usize, Fault)> {
+        let mut work = self.lock();
+        if let Some(fault) = work.maps.get_mut(&map).and_then(|turn| turn.waiting.pop_front()) {
+            return Some((map, fault));
+        }
+        work.finish(map);
+        while let Some((map, fault)) = work.waiting.pop_front() {
+            let turn = work.maps.entry(map).or_default();
+            if turn.resolving < PER_MAP {
+                turn.resolving += 1;
+                return Some((map, fault));
+            }
+            turn.waiting.push_back(fault);
+        }
+        work.idle += 1;
+        None
+    }
+
+    /// Whether a thread without a fault is wanted.
+    fn stay(&self) -> bool {
+        let mut work = self.lock();
+        if work.idle <= STARTED {
+            return true;
+        }
+        work.idle -= 1;
+        false
+    }
+}
+
+impl Work {
+    /// A resolver of a map is done.
+    fn finish(&mut self, map: usize) {
+        if let Some(turn) = self.maps.get_mut(&map) {
+            turn.resolving -= 1;
+            if turn.resolving == 0 {
+                self.maps.remove(&map);
+            }
+        }
     }
 }
 
@@ -157,18 +211,4 @@ fn resolve(engine: &'static Engine, fault: Fault) {
         }
     }
     engine.uffd.wake(Span { start: address, len: 4096 });
-}
-
-/// Leaves the program's signals to the program's threads. Faults of our own stay deliverable:
-/// the copies of a medium turn SIGBUS into an error.
-fn block_signals() {
-    // SAFETY: plain calls on a local signal set; only this thread's mask changes.
-    unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&mut set);
-        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
-            libc::sigdelset(&mut set, signal);
-        }
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-    }
 }

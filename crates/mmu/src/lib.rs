@@ -84,6 +84,7 @@ mod private;
 mod segments;
 mod sigsegv;
 mod stage;
+mod thread;
 mod track;
 mod uffd;
 mod unmap;

@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::*;
@@ -22,6 +22,16 @@ struct Gate {
 struct Waits {
     gate: Arc<Gate>,
     map: std::sync::Weak<LinuxMap>,
+}
+
+/// Opens the gate in any case, else a failure would hang.
+struct Opens(Arc<Gate>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).0 = true;
+        self.0.changed.notify_all();
+    }
 }
 
 impl FaultHandler for Waits {
@@ -48,16 +58,17 @@ fn blocked_handlers_do_not_block_movers() {
     let gate = Arc::new(Gate::default());
     map.serve(Arc::new(Waits { gate: gate.clone(), map: Arc::downgrade(&map) }));
     std::thread::scope(|scope| {
+        let opens = Opens(gate.clone());
         for page in 0..16 {
             let map = &map;
             scope.spawn(move || map.store_u64(page * 4096, page as u64).unwrap());
         }
-        // Three resolve, one goes on reading.
+        // As many as one map may keep busy; another goes on reading.
         let state = gate.state.lock().unwrap();
         let late = Duration::from_secs(20);
         let (state, timeout) =
-            gate.changed.wait_timeout_while(state, late, |state| state.1 < 3).unwrap();
-        assert!(!timeout.timed_out() && state.1 == 3);
+            gate.changed.wait_timeout_while(state, late, |state| state.1 < 4).unwrap();
+        assert!(!timeout.timed_out() && state.1 == 4);
         drop(state);
         for _ in 0..20 {
             let storage = Target::Storage { device: UNIT, writable: true };
@@ -65,12 +76,48 @@ fn blocked_handlers_do_not_block_movers() {
             map.unmap(PageRange::new(32, 64));
             map.install(PageRange::new(32, 64), Target::Zero).unwrap();
         }
-        gate.state.lock().unwrap().0 = true;
-        gate.changed.notify_all();
+        drop(opens);
     });
     for page in 0..16 {
         assert_eq!(map.load_u64(page * 4096), Ok(page as u64));
     }
+}
+
+#[test]
+fn no_fault_waits_for_another_map() {
+    let Some(engine) = engine() else { return };
+    let file = TestFile::new(engine, 8);
+    let gate = Arc::new(Gate::default());
+    let slow: Vec<_> = (0..5)
+        .map(|_| {
+            let spec = MapSpec { pages: PageRange::new(0, 64), writable: true, private: false };
+            let map = LinuxMap::new(engine, file.backing.clone(), spec).unwrap();
+            map.serve(Arc::new(Waits { gate: gate.clone(), map: Arc::downgrade(&map) }));
+            map
+        })
+        .collect();
+    let quick = file.map(PageRange::new(0, 64), true, false);
+    std::thread::scope(|scope| {
+        let opens = Opens(gate.clone());
+        for map in &slow {
+            for page in 0..6 {
+                scope.spawn(move || map.load_u64(page * 4096).unwrap());
+            }
+        }
+        // All that may be resolved at a time are under way.
+        let state = gate.state.lock().unwrap();
+        let late = Duration::from_secs(20);
+        let (state, timeout) =
+            gate.changed.wait_timeout_while(state, late, |state| state.1 < 20).unwrap();
+        assert!(!timeout.timed_out() && state.1 == 20);
+        drop(state);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let quick = &quick;
+        scope.spawn(move || done.send(quick.store_u64(8192, 7)).unwrap());
+        let stored = is_done.recv_timeout(Duration::from_secs(20));
+        drop(opens);
+        assert_eq!(stored, Ok(Ok(())), "a fault waits for those of other maps");
+    });
 }
 
 /// A handler without bytes to give.
