@@ -32,6 +32,7 @@ mod node;
 mod path;
 
 mod pool;
+pub mod process;
 
 mod attributes;
 mod file;

@@ -2,6 +2,7 @@
 //! comes of it. See `ballast.rs` for why it cannot fail.
 
 use limpid_dax::{PageIndex, PageRange};
+use limpid_pmem::front::{self, Signal};
 use rustix::io::Errno;
 
 use crate::access::AccessError;
@@ -90,6 +91,7 @@ impl LinuxMap {
             return;
         }
         self.clear(&mut state, page);
+        front::keep_in_front(Signal::Bus);
         let empty = !state.segments.any(page, |shown| !matches!(shown, Shown::Empty { .. }));
         // With a private copy there was nothing to refuse.
         let absent = self.without_copies(&state, page).is_ok_and(|runs| runs == [page]);
@@ -117,17 +119,26 @@ impl LinuxMap {
     }
 
     /// Why an access to `pages` failed, if they still show it: somebody may have changed that
-    /// since. If the system had no room for a mapping, the next access is tried anew.
+    /// since. The next access faults anew, whatever the reason: so our handler is in front of all
+    /// that the program has installed until then.
     pub(crate) fn failure(&self, pages: PageRange) -> Option<AccessError> {
         let pages = pages.intersect(self.pages);
         if self.readmit(pages) {
             return Some(AccessError::NoMappings);
         }
-        let state = self.lock();
+        let mut state = self.lock();
         if state.segments.any(pages, |shown| matches!(shown, Shown::Barred { .. })) {
             return Some(AccessError::NoMappings);
         }
-        state.segments.any(pages, |shown| shown == Shown::Poison).then_some(AccessError::Bus)
+        let mut failure = None;
+        for (part, shown) in state.segments.parts(pages) {
+            if shown == Shown::Poison {
+                self.drop_filled(&mut state, part);
+                failure = Some(AccessError::Bus);
+            }
+        }
+        self.recount(&mut state);
+        failure
     }
 
     /// What lets accesses to frozen and barred ranges wait.

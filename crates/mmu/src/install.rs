@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use limpid_dax::{MmuError, PAGE_SIZE, PageRange, Target};
+use limpid_pmem::front::{self, Signal};
 use rustix::io::Errno;
 
 use crate::map::{LinuxMap, State};
@@ -43,8 +44,10 @@ impl LinuxMap {
         if units != pages {
             self.clear(&mut state, units);
         }
-        // Storage and zeroes of a shared map come in place of what is barred; the rest does not.
+        // Storage and zeroes of a shared map come in place of what is barred; the rest does not,
+        // nor what replaces a part of a unit of the medium.
         let direct = !self.private
+            && self.backing.options().granularity == PAGE_SIZE
             && (self.writable || target != Target::Zero)
             && target != Target::Poison;
         if !direct && let Err(errno) = self.unbar(&mut state, pages) {
@@ -142,6 +145,8 @@ impl LinuxMap {
         if state.segments.any(pages, |shown| matches!(shown, Shown::Barred { .. })) {
             return Err(Errno::NOMEM);
         }
+        // The SIGBUS of a safe access is ours, whatever handler came since the last one.
+        front::keep_in_front(Signal::Bus);
         for run in self.without_copies(state, pages)? {
             self.engine.uffd.poison(&self.region, self.span(run))?;
             state.segments.set(run, Shown::Poison, 0);

@@ -1,8 +1,8 @@
 //! The SIGSEGV handler that has an access to a frozen or barred range wait and try again.
 //!
-//! Installed when the first private writable map is made, or the first range is barred. Every
-//! other SIGSEGV goes to the handler that was there before. A program that installs a handler of
-//! its own later has to call ours.
+//! Installed when the first private writable map is made, or the first range is barred, and put
+//! in front of the program's own before each freeze and bar (`limpid_pmem::front`). Every other
+//! SIGSEGV goes to the program's handler.
 //!
 //! A store is ours if it was refused by protection and lies in a private map: all pages of such a
 //! map take stores, except while it is frozen. The handler waits until it is not, and returns, so
@@ -15,9 +15,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use limpid_pmem::front::{self, Signal};
 use rustix::thread::futex;
 
 use crate::mm::Span;
@@ -81,7 +81,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub fn new(span: Span) -> Watch {
-        install_handler();
+        front::install(Signal::Segv, settle);
         loop {
             let free = slots().find(|slot| {
                 let claimed =
@@ -99,6 +99,7 @@ impl Watch {
     }
 
     pub fn freeze(&self) {
+        front::keep_in_front(Signal::Segv);
         let before = self.slot.generation.fetch_add(1, Ordering::SeqCst);
         assert!(before.is_multiple_of(2), "a map is frozen once at a time");
     }
@@ -111,6 +112,7 @@ impl Watch {
 
     /// Called before a range is barred.
     pub fn bar(&self) {
+        front::keep_in_front(Signal::Segv);
         self.slot.barred.store(true, Ordering::SeqCst);
         self.slot.generation.fetch_add(2, Ordering::SeqCst);
     }
@@ -182,34 +184,17 @@ fn append_block() {
     }
 }
 
-static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
-
-fn install_handler() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        // SAFETY: the structures are plain data, zero is a valid value of each field. The handler
-        // does only what a handler may do (see there).
-        unsafe {
-            let mut previous = std::mem::zeroed::<libc::sigaction>();
-            libc::sigaction(libc::SIGSEGV, std::ptr::null(), &mut previous);
-            // Known before our handler can run.
-            let _ = PREVIOUS.set(previous);
-            let mut action = std::mem::zeroed::<libc::sigaction>();
-            action.sa_sigaction = on_sigsegv as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-            libc::sigemptyset(&mut action.sa_mask);
-            libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut());
-        }
-    });
-}
-
 /// What each thread (by its number, collisions do no harm) last had tried again.
 static TRIED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 
 /// Async-signal-safe: atomics and the system calls gettid and futex, without errno.
-extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes valid pointers to a handler with SA_SIGINFO.
-    let (address, refused) = unsafe { ((*info).si_addr() as usize, (*info).si_code == ACCESS_ERROR) };
+///
+/// # Safety
+/// The pointers are those that the kernel passed to the handler of SIGSEGV.
+unsafe fn settle(info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
+    // SAFETY: see the function's contract.
+    let (address, refused) =
+        unsafe { ((*info).si_addr() as usize, (*info).si_code == ACCESS_ERROR) };
     let holds = |slot: &&Slot| {
         let start = slot.start.load(Ordering::Acquire);
         start != 0 && start <= address && address < slot.end.load(Ordering::Acquire)
@@ -231,18 +216,17 @@ extern "C" fn on_sigsegv(signal: c_int, info: *mut libc::siginfo_t, context: *mu
         let tried = &TRIED[thread as usize % TRIED.len()];
         if tried.swap(key, Ordering::Relaxed) != key {
             if !slot.barred.load(Ordering::SeqCst) || ask(slot) {
-                return;
+                return true;
             }
             // Whoever tries later shall ask again.
             tried.store(0, Ordering::Relaxed);
             // SAFETY: the arguments are those the kernel gave us.
             if unsafe { limpid_pmem::end_guarded_copy(address, context) } {
-                return;
+                return true;
             }
         }
     }
-    // SAFETY: the arguments are those the kernel gave us.
-    unsafe { pass_on(signal, info, context) }
+    false
 }
 
 /// Mixes the bits of a word, so that keys made of different words do not meet.
@@ -270,42 +254,5 @@ unsafe fn is_store(context: *mut c_void) -> bool {
     {
         let _ = context;
         true
-    }
-}
-
-/// Does what would have been done without us.
-///
-/// # Safety
-/// The pointers are those the kernel gave to the handler of SIGSEGV.
-unsafe fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let Some(previous) = PREVIOUS.get() else { std::process::abort() };
-    match previous.sa_sigaction {
-        libc::SIG_DFL | libc::SIG_IGN => {
-            // SAFETY: restores the default action; a fault comes again when we return, a signal
-            // that was sent is raised again.
-            unsafe {
-                let mut default = std::mem::zeroed::<libc::sigaction>();
-                default.sa_sigaction = libc::SIG_DFL;
-                libc::sigaction(signal, &default, std::ptr::null_mut());
-                if (*info).si_code <= 0 {
-                    libc::raise(signal);
-                }
-            }
-        }
-        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: with SA_SIGINFO this is a function of three arguments.
-            unsafe {
-                let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                    std::mem::transmute(handler);
-                handler(signal, info, context);
-            }
-        }
-        handler => {
-            // SAFETY: without SA_SIGINFO this is a function of one argument.
-            unsafe {
-                let handler: extern "C" fn(c_int) = std::mem::transmute(handler);
-                handler(signal);
-            }
-        }
     }
 }

@@ -12,8 +12,8 @@ const NON_TEMPORAL_MIN: usize = arch::LINE;
 
 /// Copies bytes from and to mapped files; SIGBUS on either side comes back as [`Fault`].
 ///
-/// Holding one proves that the SIGBUS handler is installed and the processor was looked at. It
-/// does not prove that an address is mapped: an access to an unmapped address is SIGSEGV and ends
+/// Holding one proves that the SIGBUS handler was installed and the processor was looked at; each
+/// call has a look whether the handler is still in front (`front.rs`). It does not prove that an address is mapped: an access to an unmapped address is SIGSEGV and ends
 /// the process. Where [`Copier::GUARDED`] is false, SIGBUS ends the process as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Copier {
@@ -42,6 +42,7 @@ impl Copier {
     /// caller's alone.
     #[inline]
     pub unsafe fn copy(self, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
+        look();
         // SAFETY: the caller's promise; the handler is installed since a `Copier` exists.
         unsafe { arch::copy(self.cpu, to, from, len) }
     }
@@ -52,6 +53,7 @@ impl Copier {
     /// As for [`copy`](Copier::copy), for the one range.
     #[inline]
     pub unsafe fn zero(self, to: *mut u8, len: usize) -> Result<(), Fault> {
+        look();
         // SAFETY: the caller's promise; the handler is installed since a `Copier` exists.
         unsafe { arch::zero(self.cpu, to, len) }
     }
@@ -62,6 +64,7 @@ impl Copier {
     /// As for [`copy`](Copier::copy), for the aligned 8 bytes at `from`.
     #[inline]
     pub unsafe fn load_u64(self, from: *const u8) -> Result<u64, Fault> {
+        look();
         // SAFETY: the caller's promise; the handler is installed since a `Copier` exists.
         unsafe { arch::load_u64(from) }
     }
@@ -72,6 +75,7 @@ impl Copier {
     /// As for [`copy`](Copier::copy), for the aligned 8 bytes at `to`.
     #[inline]
     pub unsafe fn store_u64(self, to: *mut u8, value: u64) -> Result<(), Fault> {
+        look();
         // SAFETY: the caller's promise; the handler is installed since a `Copier` exists.
         unsafe { arch::store_u64(to, value) }
     }
@@ -101,6 +105,7 @@ impl Copier {
         source: Source,
         len: usize,
     ) -> Result<(), Fault> {
+        look();
         if len < NON_TEMPORAL_MIN {
             // SAFETY: the caller's promise.
             return unsafe { self.put_lines(to, source, len) };
@@ -159,6 +164,13 @@ impl Copier {
     pub(crate) fn fence(self) {
         arch::fence();
     }
+}
+
+/// Has our handler in front of those that the program installed meanwhile.
+#[inline]
+fn look() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    crate::front::look();
 }
 
 /// What is stored: the caller's bytes, or zeroes.

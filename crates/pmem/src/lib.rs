@@ -18,6 +18,8 @@ pub mod persist;
 mod arch;
 #[cfg(feature = "std")]
 mod copier;
+#[cfg(all(feature = "std", not(miri)))]
+pub mod front;
 #[cfg(feature = "std")]
 mod region;
 #[cfg(all(feature = "std", target_arch = "x86_64", not(miri)))]
