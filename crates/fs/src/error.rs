@@ -184,6 +184,7 @@ impl FsError {
             FsError::NotAPool | FsError::Invalid | FsError::InvalidName => EINVAL,
             FsError::Truncated { .. } | FsError::TooSmall { .. } => EINVAL,
             FsError::Media(MediaError::Buffer) => EFAULT,
+            FsError::Media(MediaError::Forked) => EBADF,
             FsError::Media(_) | FsError::Stopped { .. } | FsError::Panicked => EIO,
             FsError::TooLarge => EFBIG,
             FsError::AttributeTooLarge => E2BIG,

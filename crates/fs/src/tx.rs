@@ -439,7 +439,7 @@ impl<'a> Tx<'a> {
                 MediaError::Io { at }
                 | MediaError::Full { at }
                 | MediaError::OutOfRange { at, .. } => at,
-                MediaError::Buffer | MediaError::ReadOnly => 0,
+                MediaError::Buffer | MediaError::ReadOnly | MediaError::Forked => 0,
             });
         }
         error

@@ -90,6 +90,7 @@ impl Pool {
 impl File {
     /// Changes attributes.
     pub fn set_attributes(&self, set: &SetAttributes) -> Result<()> {
+        self.pool.here()?;
         self.pool.fs.set_attributes(self.node.inode(), set)?;
         if !self.is_outside {
             self.pool.tell_attributes(self.ino());

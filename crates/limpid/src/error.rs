@@ -141,6 +141,10 @@ pub enum Error {
     /// What a program stored through a map of the mount could not be written, and was lost.
     #[error("what a program stored through a map is lost until it is written again: {0}")]
     Lost(io::Error),
+    /// The process was forked, without exec, from the one that opened the pool; nothing was
+    /// touched.
+    #[error("the pool was opened by the process that this one was forked from: open it here")]
+    Forked,
     /// The pool was closed.
     #[error("the pool is closed")]
     Closed,
@@ -160,13 +164,14 @@ impl Error {
             Error::Media(MediaError::Buffer) => libc::EFAULT,
             Error::Media(MediaError::Full { .. }) => libc::ENOSPC,
             Error::Media(MediaError::ReadOnly) => libc::EROFS,
+            Error::Media(MediaError::Forked) => libc::EBADF,
             Error::Media(_) => libc::EIO,
             Error::NoMaps(error) => no_maps_errno(error),
             Error::Map(error) => map_errno(error),
             Error::Granularity { .. } => libc::EOPNOTSUPP,
             Error::NoMappings { .. } => libc::ENOMEM,
             Error::Loop { .. } => libc::ELOOP,
-            Error::NotOpenedFor(_) | Error::Closed => libc::EBADF,
+            Error::NotOpenedFor(_) | Error::Closed | Error::Forked => libc::EBADF,
             Error::TooLarge { .. } => libc::EFBIG,
             Error::OutOfRange { .. } | Error::EndOfFile { .. } => libc::EINVAL,
             Error::Overlap { .. } | Error::EmptyRange | Error::EmptyMap => libc::EINVAL,

@@ -76,6 +76,7 @@ impl File {
 
     /// Of what is no regular file the handle gives the attributes only.
     fn wants_bytes(&self) -> Result<()> {
+        self.pool.here()?;
         match self.node.inode().kind() {
             FileKind::File => Ok(()),
             FileKind::Directory => Err(FsError::IsDirectory.into()),
@@ -84,6 +85,7 @@ impl File {
     }
 
     pub(crate) fn wants_write(&self) -> Result<()> {
+        self.pool.here()?;
         if !self.mode.write {
             return Err(Error::NotOpenedFor("writing"));
         }
@@ -251,6 +253,7 @@ impl File {
     /// Makes data and metadata of the file durable, stores through maps included. On a plain file
     /// pool this is what power loss needs; see `docs/durability.md`.
     pub fn sync_all(&self) -> Result<()> {
+        self.pool.here()?;
         self.meet_outside();
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.node.inode().sync()?;
@@ -260,6 +263,7 @@ impl File {
 
     /// As [`sync_all`](File::sync_all), without the times.
     pub fn sync_data(&self) -> Result<()> {
+        self.pool.here()?;
         self.meet_outside();
         self.node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         self.pool.media.sync(0..self.pool.media.len())?;
@@ -268,12 +272,14 @@ impl File {
 
     /// Attributes.
     pub fn metadata(&self) -> Result<Metadata> {
+        self.pool.here()?;
         self.fetch_holes(0);
         Ok(Metadata::from(self.node.inode().attributes()))
     }
 
     /// A second handle of the same open file, with its own position.
     pub fn try_clone(&self) -> Result<File> {
+        self.pool.here()?;
         let file = File::new(self.pool.clone(), self.node.clone(), self.mode);
         Ok(File { access_times: self.access_times, is_outside: self.is_outside, ..file })
     }
@@ -301,6 +307,7 @@ fn range(offset: u64, len: u64) -> Result<std::ops::Range<u64>> {
 
 impl io::Read for &File {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pool.here()?;
         let mut position = self.position.lock();
         let read = self.read_at(buffer, *position)?;
         *position += read as u64;
@@ -310,6 +317,7 @@ impl io::Read for &File {
 
 impl io::Write for &File {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.pool.here()?;
         let mut position = self.position.lock();
         let at = if self.mode.append { WriteAt::End } else { WriteAt::Offset(*position) };
         let (offset, len) = self.write_from(buffer, at)?;
@@ -325,6 +333,7 @@ impl io::Write for &File {
 
 impl io::Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.pool.here()?;
         let mut position = self.position.lock();
         let target = match to {
             SeekFrom::Start(at) => Some(at),

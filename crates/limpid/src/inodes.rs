@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use limpid_fs::{Fs, FsError, Ino, Inode, NewNode, RenameFlags, SetAttributes, XattrFlags};
 
+use limpid_pmem::Origin;
+
 use crate::error::Result;
 use crate::file::{File, Mode};
 use crate::metadata::Metadata;
@@ -78,6 +80,7 @@ pub type InodeEntry<'a> = limpid_fs::DirEntry<'a>;
 pub struct Held {
     fs: Arc<Fs>,
     inode: Option<Arc<Inode>>,
+    origin: Origin,
 }
 
 impl Held {
@@ -89,6 +92,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.origin.is_inherited() {
+            return;
+        }
         if let Some(inode) = self.inode.take() {
             // An error leaves the inode to the next opening of the pool, which ends what is left.
             let _ = self.fs.release(inode);
@@ -127,36 +133,39 @@ impl Inodes {
 
     fn note_read(&self, ino: u64) -> Result<()> {
         match self.access_times {
-            AccessTimes::Relative => self.fs().peek(Ino(ino))?.touch_accessed(),
-            AccessTimes::Always => self.fs().peek(Ino(ino))?.touch_accessed_always(),
+            AccessTimes::Relative => self.fs()?.peek(Ino(ino))?.touch_accessed(),
+            AccessTimes::Always => self.fs()?.peek(Ino(ino))?.touch_accessed_always(),
             AccessTimes::Never => {}
         }
         Ok(())
     }
 
-    fn fs(&self) -> &Arc<Fs> {
-        &self.pool.inner.fs
+    /// Refuses in a forked child.
+    fn fs(&self) -> Result<&Arc<Fs>> {
+        self.pool.inner.here()?;
+        Ok(&self.pool.inner.fs)
     }
 
     fn node(&self, ino: u64) -> Result<Arc<Node>> {
+        self.pool.inner.here()?;
         Ok(self.pool.inner.nodes.open(Ino(ino))?)
     }
 
     /// Number of the root directory.
     pub fn root(&self) -> u64 {
-        self.fs().root().0
+        self.pool.inner.fs.root().0
     }
 
     /// Attributes.
     pub fn metadata(&self, ino: u64) -> Result<Metadata> {
-        Ok(Metadata::from(self.fs().attributes(Ino(ino))?))
+        Ok(Metadata::from(self.fs()?.attributes(Ino(ino))?))
     }
 
     /// The attributes of what a name stands for.
     pub fn lookup(&self, dir: u64, name: &[u8]) -> Result<Metadata> {
         loop {
-            let (ino, _) = self.fs().lookup(Ino(dir), name)?;
-            match self.fs().attributes(ino) {
+            let (ino, _) = self.fs()?.lookup(Ino(dir), name)?;
+            match self.fs()?.attributes(ino) {
                 Ok(attributes) => return Ok(Metadata::from(attributes)),
                 // The name went away in between; it may stand for another inode now.
                 Err(FsError::NotFound) => {}
@@ -167,7 +176,7 @@ impl Inodes {
 
     /// The directory that holds a directory; the root is its own parent.
     pub fn parent(&self, dir: u64) -> Result<u64> {
-        Ok(self.fs().parent(Ino(dir))?.0)
+        Ok(self.fs()?.parent(Ino(dir))?.0)
     }
 
     /// Opens an inode. Of a directory or special file the handle gives the attributes only.
@@ -200,7 +209,7 @@ impl Inodes {
         new: NewInode<'_>,
         opening: Opening,
     ) -> Result<File> {
-        let inode = self.fs().create(Ino(dir), name, new)?;
+        let inode = self.fs()?.create(Ino(dir), name, new)?;
         let node = self.pool.inner.nodes.adopt(inode);
         Ok(self.file(node, opening))
     }
@@ -209,14 +218,14 @@ impl Inodes {
     /// as what is returned, and as long as it is open.
     pub fn unlink(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
         let child = self.hold(dir, name)?;
-        let report = self.fs().unlink(Ino(dir), name)?;
+        let report = self.fs()?.unlink(Ino(dir), name)?;
         Ok(child.filter(|held| held.ino() == report.ino.0 && report.nlink == 0))
     }
 
     /// Removes an empty directory; as [`unlink`](Inodes::unlink).
     pub fn rmdir(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
         let child = self.hold(dir, name)?;
-        self.fs().rmdir(Ino(dir), name)?;
+        self.fs()?.rmdir(Ino(dir), name)?;
         Ok(child)
     }
 
@@ -229,7 +238,7 @@ impl Inodes {
         flags: RenameFlags,
     ) -> Result<Option<Held>> {
         let target = self.hold(to, new_name)?;
-        self.fs().rename(Ino(from), name, Ino(to), new_name, flags)?;
+        self.fs()?.rename(Ino(from), name, Ino(to), new_name, flags)?;
         let gone = |held: &Held| {
             let inode = held.inode.as_ref().expect("released only when dropped");
             inode.attributes().nlink == 0
@@ -239,8 +248,12 @@ impl Inodes {
 
     /// Keeps the inode a name stands for, before it loses that name.
     fn hold(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
-        match self.fs().open_child(Ino(dir), name) {
-            Ok(inode) => Ok(Some(Held { fs: self.fs().clone(), inode: Some(inode) })),
+        match self.fs()?.open_child(Ino(dir), name) {
+            Ok(inode) => Ok(Some(Held {
+                fs: self.fs()?.clone(),
+                inode: Some(inode),
+                origin: Origin::here(),
+            })),
             Err(FsError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -248,13 +261,13 @@ impl Inodes {
 
     /// Gives an inode, which is not a directory, another name; returns its attributes.
     pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Metadata> {
-        self.fs().link(Ino(ino), Ino(dir), name)?;
+        self.fs()?.link(Ino(ino), Ino(dir), name)?;
         self.metadata(ino)
     }
 
     /// Where a symbolic link leads.
     pub fn read_link(&self, ino: u64) -> Result<Vec<u8>> {
-        let target = self.fs().read_link(Ino(ino))?;
+        let target = self.fs()?.read_link(Ino(ino))?;
         self.note_read(ino)?;
         Ok(target)
     }
@@ -267,37 +280,37 @@ impl Inodes {
         cookie: u64,
         each: &mut dyn FnMut(InodeEntry<'_>) -> bool,
     ) -> Result<()> {
-        self.fs().read_dir(Ino(dir), cookie, each)?;
+        self.fs()?.read_dir(Ino(dir), cookie, each)?;
         if self.directory_access_times { self.note_read(dir) } else { Ok(()) }
     }
 
     /// Changes attributes.
     pub fn set_attributes(&self, ino: u64, set: &SetAttributes) -> Result<()> {
         let node = self.node(ino)?;
-        Ok(self.fs().set_attributes(node.inode(), set)?)
+        Ok(self.fs()?.set_attributes(node.inode(), set)?)
     }
 
     /// The value of an extended attribute.
     pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
-        let inode = self.fs().peek(Ino(ino))?;
-        Ok(self.fs().get_xattr(&inode, name)?)
+        let inode = self.fs()?.peek(Ino(ino))?;
+        Ok(self.fs()?.get_xattr(&inode, name)?)
     }
 
     /// Sets an extended attribute (values up to 64 KiB).
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         let node = self.node(ino)?;
-        Ok(self.fs().set_xattr(node.inode(), name, value, flags)?)
+        Ok(self.fs()?.set_xattr(node.inode(), name, value, flags)?)
     }
 
     /// The names of all extended attributes.
     pub fn list_xattrs(&self, ino: u64) -> Result<Vec<Vec<u8>>> {
-        let inode = self.fs().peek(Ino(ino))?;
-        Ok(self.fs().list_xattrs(&inode)?)
+        let inode = self.fs()?.peek(Ino(ino))?;
+        Ok(self.fs()?.list_xattrs(&inode)?)
     }
 
     /// Removes an extended attribute.
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<()> {
         let node = self.node(ino)?;
-        Ok(self.fs().remove_xattr(node.inode(), name)?)
+        Ok(self.fs()?.remove_xattr(node.inode(), name)?)
     }
 }

@@ -67,6 +67,7 @@ impl MapOptions {
         if self.write && !self.private {
             file.wants_write()?;
         }
+        file.pool.here()?;
         let size = file.len();
         let bytes = self.range.clone().unwrap_or(0..size);
         if bytes.start >= bytes.end {
@@ -147,6 +148,7 @@ pub struct Map {
 
 impl Map {
     fn new(file: &File, bytes: Range<u64>, write: bool, private: bool) -> Result<Map> {
+        file.pool.here()?;
         file.fetch_newer(bytes.clone());
         let (engine, backing) = file.pool.backing()?;
         let granularity = backing.options().granularity.max(PAGE_SIZE);
@@ -181,6 +183,7 @@ impl Map {
 
     /// Offset within the reservation of byte `offset` of the map.
     fn inside(&self, offset: usize, len: usize) -> Result<usize> {
+        self.file.pool.here()?;
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.len());
         if !fits {
             let (at, size) = (offset as u64, self.len() as u64);
@@ -293,6 +296,7 @@ impl Map {
 
     /// What the page tables hold for this map now, and why units of it have 4 KiB pages.
     pub fn page_sizes(&self) -> Result<PageReport> {
+        self.file.pool.here()?;
         let sizes = self.map.page_sizes(self.vma.pages).map_err(Error::Evidence)?;
         let mut fallbacks = Vec::new();
         let mut unit = self.vma.pages.start.round_down(Order::Pmd);
@@ -317,7 +321,9 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        self.node.mapping.remove_map(&self.vma);
+        if self.file.pool.here().is_ok() {
+            self.node.mapping.remove_map(&self.vma);
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub struct ReadDir {
 
 impl ReadDir {
     fn fetch(&mut self) -> Result<()> {
+        self.pool.inner.here()?;
         let mut entries = Vec::new();
         let fs = &self.pool.inner.fs;
         fs.read_dir(self.dir, self.cookie, &mut |entry| {
@@ -100,6 +101,7 @@ pub enum NodeKind {
 
 impl Pool {
     fn place(&self, path: &Path, last: Last) -> Result<Place> {
+        self.inner.here()?;
         walk(&self.inner.fs, path, last).map_err(|error| Error::walk(path, error))
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use limpid_dax::{Config, FaultPolicy, Mapping, PAGE_SHIFT, PageRange, WaitTable};
 use limpid_fs::{Fs, FsError, Ino, Inode};
 use limpid_locks::{Class, Mutex, mutex};
-use limpid_pmem::Media;
+use limpid_pmem::{Media, Origin};
 use rustc_hash::FxHashMap;
 
 use crate::seam::StdSeam;
@@ -29,6 +29,7 @@ impl Config for Stack {
 pub(crate) struct Node {
     table: Arc<Nodes>,
     inode: Option<Arc<Inode>>,
+    origin: Origin,
     pub mapping: Arc<Mapping<Stack>>,
     /// Whether the access time was brought up to date since the last change.
     read_noted: AtomicBool,
@@ -59,6 +60,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if self.origin.is_inherited() {
+            return;
+        }
         // What was stored through maps is marked in this mapping only: a later sync of the pool
         // would not find it. Nobody needs the bytes of a file without names.
         if self.inode().attributes().nlink > 0 {
@@ -129,6 +133,7 @@ impl Nodes {
         let node = Arc::new(Node {
             table: self.clone(),
             inode: Some(inode),
+            origin: Origin::here(),
             mapping: Arc::new(mapping),
             read_noted: AtomicBool::new(false),
         });

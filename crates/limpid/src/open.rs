@@ -128,6 +128,7 @@ impl OpenOptions {
     /// Creates a regular file without a name. It is gone when it is closed, and after a crash,
     /// unless [`Pool::link_file`] has given it one.
     pub fn open_unnamed(&self, pool: &Pool) -> Result<File> {
+        pool.inner.here()?;
         let (uid, gid) = self.owner.unwrap_or_else(process_ids);
         let new = NewNode { kind: Kind::File, mode: self.mode, uid, gid };
         let node = pool.inner.nodes.adopt(pool.inner.fs.create_unnamed(new)?);
@@ -136,6 +137,7 @@ impl OpenOptions {
 
     /// Finds or creates the inode; whether it is new.
     fn open_node(&self, pool: &Pool, path: &Path) -> Result<(Arc<Node>, bool)> {
+        pool.inner.here()?;
         let (fs, nodes) = (&pool.inner.fs, &pool.inner.nodes);
         let at = Error::at(path);
         loop {

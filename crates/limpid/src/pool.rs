@@ -7,7 +7,7 @@ use limpid_dax::{FaultPolicy, PageRange};
 use limpid_fs::{Access, FormatOptions, Fs, FsError, OpenReport, Statfs};
 use limpid_locks::{Class, Mutex, mutex};
 use limpid_mmu::{Backing, BackingOptions, Engine};
-use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions};
+use limpid_pmem::{Durability, Kind, Media, Medium, OpenOptions as MediumOptions, Origin};
 
 use crate::error::{Error, Result};
 use crate::node::Nodes;
@@ -158,6 +158,7 @@ impl PoolOptions {
             path: path.to_owned(),
             report,
             outside: Outside::default(),
+            origin: Origin::here(),
             backing: mutex(&BACKING, None),
         };
         Ok(Pool { inner: Arc::new(inner) })
@@ -213,9 +214,17 @@ pub(crate) struct Inner {
     pub report: OpenReport,
     pub outside: Outside,
     backing: Mutex<Option<Arc<Backing>>>,
+    origin: Origin,
 }
 
 impl Inner {
+    /// Refuses in a forked child, before any lock is asked for: its holder may be a thread that
+    /// the child does not have.
+    #[inline]
+    pub fn here(&self) -> Result<()> {
+        if self.origin.is_inherited() { Err(Error::Forked) } else { Ok(()) }
+    }
+
     /// The pool as maps show it, made at the first map. What fails, like an open file too many,
     /// is tried again at the next one.
     pub fn backing(&self) -> Result<(&'static Engine, Arc<Backing>)> {
@@ -244,6 +253,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.here().is_err() {
+            return;
+        }
         // The pool is consistent whether or not this works; a failure only means that the next
         // opening finds the journal to replay.
         let _ = self.fs.close();
@@ -309,6 +321,7 @@ impl Pool {
 
     /// Space and inodes. Of a pool in a sparse file no more is free than the host has room for.
     pub fn statfs(&self) -> Result<Statfs> {
+        self.inner.here()?;
         let mut space = self.inner.fs.statfs();
         if let Some((left, given)) = self.inner.medium.host_storage() {
             let used = (space.blocks - space.free) * limpid_fs::BLOCK;
@@ -321,6 +334,7 @@ impl Pool {
     /// Makes everything durable: stores through maps, times, and on a plain file all of its
     /// pages.
     pub fn sync(&self) -> Result<()> {
+        self.inner.here()?;
         for node in self.inner.nodes.live() {
             node.mapping.writeback(PageRange::new(0, u64::MAX >> limpid_dax::PAGE_SHIFT));
         }
@@ -342,6 +356,7 @@ impl Pool {
 
     /// Checks the file system's structures and returns what is wrong, a line each.
     pub fn check(&self) -> Result<Vec<String>> {
+        self.inner.here()?;
         let problems = self.inner.fs.check();
         Ok(problems.iter().map(|problem| format!("{problem:?}")).collect())
     }

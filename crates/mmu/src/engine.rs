@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 use limpid_dax::PageIndex;
+use limpid_pmem::Origin;
 
 use crate::ballast::Ballast;
 use crate::budget::Budget;
@@ -96,7 +97,7 @@ pub struct Engine {
     maps: Mutex<Vec<Weak<LinuxMap>>>,
     ticks: AtomicU64,
     capabilities: Capabilities,
-    pid: u32,
+    origin: Origin,
 }
 
 impl Engine {
@@ -106,7 +107,7 @@ impl Engine {
         static ENGINE: OnceLock<Result<Engine, EngineError>> = OnceLock::new();
         static THREADS: OnceLock<Result<(), EngineError>> = OnceLock::new();
         let engine = ENGINE.get_or_init(Engine::new).as_ref().map_err(|error| *error)?;
-        if engine.pid != std::process::id() {
+        if engine.is_inherited() {
             return Err(EngineError::Forked);
         }
         (*THREADS.get_or_init(|| faults::start(engine)))?;
@@ -135,8 +136,13 @@ impl Engine {
             maps: Mutex::default(),
             ticks: AtomicU64::new(1),
             capabilities,
-            pid: std::process::id(),
+            origin: Origin::here(),
         })
+    }
+
+    /// True in a forked child: threads and maps are the parent's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.origin.is_inherited()
     }
 
     /// What this machine gives.

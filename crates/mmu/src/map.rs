@@ -187,6 +187,9 @@ impl LinuxMap {
 
 impl Drop for LinuxMap {
     fn drop(&mut self) {
+        if self.engine.is_inherited() {
+            return;
+        }
         let span = self.region.span();
         self.engine.remove_route(span.start);
         self.watch.take();

@@ -9,6 +9,7 @@ use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::null_mut;
 
+use limpid_pmem::Origin;
 use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
@@ -47,6 +48,7 @@ pub(crate) struct FileMapping {
 #[derive(Debug)]
 pub(crate) struct Region {
     span: Span,
+    origin: Origin,
 }
 
 impl Region {
@@ -83,10 +85,11 @@ impl Region {
         if shift == 0 {
             shift = HUGE;
         }
-        let region = Region { span: Span { start: base + shift, len } };
+        let origin = Origin::here();
+        let region = Region { span: Span { start: base + shift, len }, origin };
         if let Err(errno) = region.renew(region.span, writable) {
             // All of the fresh mapping goes back, the region in it included.
-            drop(Region { span: Span { start: base, len: padded } });
+            drop(Region { span: Span { start: base, len: padded }, origin });
             std::mem::forget(region);
             return Err(errno);
         }
@@ -177,7 +180,8 @@ impl Region {
 
     /// Gives the addresses back; nothing of the region is left.
     pub fn release(&mut self) {
-        if self.span.len > 0 {
+        // Regions are not inherited: a child may have something else at these addresses.
+        if self.span.len > 0 && !self.origin.is_inherited() {
             // SAFETY: the span is this region's, and its owner is being dropped.
             let result = unsafe { mm::munmap(self.span.ptr(), self.span.len) };
             // Refused if a neighbour of the program merged with both ends, and the limit of

@@ -72,9 +72,8 @@ impl LinuxMap {
 
     /// Drops the pages of anonymous memory that is registered: the next access faults.
     pub(crate) fn drop_filled(&self, state: &mut State, pages: PageRange) {
-        let filled = |shown| {
-            matches!(shown, Shown::Zero { .. } | Shown::ZeroReadOnly | Shown::Poison)
-        };
+        let filled =
+            |shown| matches!(shown, Shown::Zero { .. } | Shown::ZeroReadOnly | Shown::Poison);
         if let Some(filled) = state.segments.hull(pages, filled) {
             if let Err(errno) = self.region.drop_pages(self.span(filled)) {
                 fatal("dropping pages of a map", errno);

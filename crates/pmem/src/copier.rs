@@ -13,8 +13,9 @@ const NON_TEMPORAL_MIN: usize = arch::LINE;
 /// Copies bytes from and to mapped files; SIGBUS on either side comes back as [`Fault`].
 ///
 /// Holding one proves that the SIGBUS handler was installed and the processor was looked at; each
-/// call has a look whether the handler is still in front (`front.rs`). It does not prove that an address is mapped: an access to an unmapped address is SIGSEGV and ends
-/// the process. Where [`Copier::GUARDED`] is false, SIGBUS ends the process as well.
+/// call has a look whether the handler is still in front (`front.rs`). It does not prove that an
+/// address is mapped: an access to an unmapped address is SIGSEGV and ends the process. Where
+/// [`Copier::GUARDED`] is false, SIGBUS ends the process as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Copier {
     cpu: Cpu,

@@ -41,6 +41,8 @@ mod medium;
 mod memory;
 #[cfg(feature = "std")]
 mod open;
+#[cfg(feature = "std")]
+mod process;
 
 #[cfg(feature = "std")]
 mod recorder;
@@ -55,6 +57,8 @@ pub use copier::{Copier, Fault};
 pub use medium::{Kind, Medium};
 #[cfg(feature = "std")]
 pub use open::{OpenError, OpenOptions};
+#[cfg(feature = "std")]
+pub use process::Origin;
 #[cfg(feature = "std")]
 pub use recorder::{Event, Op, Recorder};
 #[cfg(feature = "std")]

@@ -47,6 +47,9 @@ pub enum MediaError {
     /// A store to a medium that was opened to be read only.
     #[error("the medium is read-only")]
     ReadOnly,
+    /// The process was forked, without exec, from the one that opened the medium.
+    #[error("the pool was opened by the process that this one was forked from: open it here")]
+    Forked,
     /// The range does not lie within the medium.
     #[error("bytes {at}+{len} lie outside the medium of {size} bytes")]
     OutOfRange {

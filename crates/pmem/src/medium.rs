@@ -11,6 +11,7 @@ use crate::arch;
 use crate::host::Room;
 use crate::mapping::Mapping;
 use crate::media::{Durability, Media, MediaError, Persist};
+use crate::process::Origin;
 use crate::region::{Mode, Region};
 use crate::{holder, host, lock};
 
@@ -74,7 +75,7 @@ pub(crate) struct Parts {
     pub(crate) writable: bool,
     pub(crate) len: u64,
     /// Who opened it, and so holds the lock.
-    pub(crate) pid: u32,
+    pub(crate) origin: Origin,
 }
 
 impl Parts {
@@ -95,7 +96,7 @@ impl Parts {
 impl Drop for Medium {
     fn drop(&mut self) {
         // A forked child shares the description with its parent, whose lock it is.
-        if self.parts.pid == std::process::id() {
+        if !self.parts.origin.is_inherited() {
             lock::unlock(self.fd.as_fd());
         }
     }
@@ -114,6 +115,12 @@ impl Medium {
         let in_file = matches!(parts.kind, Kind::File | Kind::Fsdax);
         let room = in_file.then(|| Room::new(parts.len));
         Medium { region, parts, fd, room, _mapping: mapping }
+    }
+
+    /// Refuses in a forked child: the pool is its parent's.
+    #[inline]
+    fn here(&self) -> Result<(), MediaError> {
+        if self.parts.origin.is_inherited() { Err(MediaError::Forked) } else { Ok(()) }
     }
 
     /// What the medium is.
@@ -230,6 +237,7 @@ impl Media for Medium {
 
     #[inline]
     fn read(&self, at: u64, into: &mut [u8]) -> Result<(), MediaError> {
+        self.here()?;
         match self.region.read(at, into) {
             Err(MediaError::Io { .. })
                 if self.room.is_some() && host::read(self.fd.as_fd(), at, into) =>
@@ -242,14 +250,17 @@ impl Media for Medium {
 
     #[inline]
     fn write(&self, at: u64, from: &[u8], persist: Persist) -> Result<(), MediaError> {
+        self.here()?;
         self.storing(|| self.region.write(at, from, persist))
     }
 
     fn zero(&self, range: Range<u64>, persist: Persist) -> Result<(), MediaError> {
+        self.here()?;
         self.storing(|| self.region.zero(range.clone(), persist))
     }
 
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
+        self.here()?;
         self.storing(|| self.region.copy(from, to, len, persist))
     }
 
@@ -260,12 +271,14 @@ impl Media for Medium {
 
     /// fallocate of the pages that are not known to have storage.
     fn reserve(&self, range: Range<u64>) -> Result<(), MediaError> {
+        self.here()?;
         self.region.check(range.start, range.end.saturating_sub(range.start))?;
         self.room.as_ref().map_or(Ok(()), |room| room.reserve(self.fd.as_fd(), range))
     }
 
     #[inline]
     fn load_u64(&self, at: u64) -> Result<u64, MediaError> {
+        self.here()?;
         match self.region.load_u64(at) {
             Err(error @ MediaError::Io { .. }) => {
                 // The bytes of a hole do not change while they are read: they are zeroes.
@@ -279,11 +292,15 @@ impl Media for Medium {
 
     #[inline]
     fn store_u64(&self, at: u64, value: u64) -> Result<(), MediaError> {
+        self.here()?;
         self.storing(|| self.region.store_u64(at, value))
     }
 
     #[inline]
     fn flush(&self, range: Range<u64>) {
+        if self.here().is_err() {
+            return;
+        }
         self.region.flush(range);
     }
 
@@ -294,6 +311,9 @@ impl Media for Medium {
 
     /// madvise(MADV_DONTNEED) of the pages that lie in the range wholly.
     fn forget(&self, range: Range<u64>) {
+        if self.here().is_err() {
+            return;
+        }
         let page = rustix::param::page_size() as u64;
         let (start, end) = (range.start.next_multiple_of(page), range.end.min(self.len()));
         let end = end - end % page;
@@ -310,6 +330,7 @@ impl Media for Medium {
     /// msync(MS_SYNC) of the pages of the range. It writes the file's metadata that is needed to
     /// find them too, as fdatasync does.
     fn sync(&self, range: Range<u64>) -> Result<(), MediaError> {
+        self.here()?;
         let len = range.end.saturating_sub(range.start);
         self.region.check(range.start, len)?;
         let kernel_holds_bytes = match self.kind() {

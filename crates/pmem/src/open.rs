@@ -14,6 +14,7 @@ use crate::holder;
 use crate::lock::{self, LockError};
 use crate::mapping::{self, HUGE_PAGE, Mapping};
 use crate::medium::{Kind, Medium, Parts};
+use crate::process::Origin;
 use crate::{devdax, memory};
 
 /// The mode of a new pool's file, whatever the umask.
@@ -331,7 +332,7 @@ impl Attempt<'_> {
                 assume_persistent,
                 writable,
                 len,
-                pid: std::process::id(),
+                origin: Origin::here(),
             },
             fd,
             mapping,
