@@ -30,14 +30,15 @@ impl Truncate {
             if let Ok(metadata) = pool.metadata(&path.path) {
                 super::expect_file(metadata.kind, &path)?;
             }
-            let open = |new| OpenOptions::new().write(true).create_new(new).open(&pool, &path.path);
+            let open = |new| OpenOptions::new().write(true).create(new).open(&pool, &path.path);
             let (file, is_new) = match open(false) {
                 Err(error) if error.errno() == Errno::NOENT.raw_os_error() => (open(true), true),
                 file => (file, false),
             };
             let sized = file.at(&path)?.set_len(self.size);
-            if sized.is_err() && is_new {
-                // A size that cannot be given makes no file.
+            // A size that cannot be given makes no file, but for one behind a dangling link.
+            let is_file = || pool.symlink_metadata(&path.path).is_ok_and(|found| found.is_file());
+            if sized.is_err() && is_new && is_file() {
                 let _ = pool.remove_file(&path.path);
             }
             sized.at(&path)?;
