@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fuser::{Errno, ReplyEmpty, ReplyWrite};
 use rustix::fs::FallocateFlags;
@@ -16,6 +17,10 @@ use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
 /// Bytes copied by one request of copy_file_range at most; the caller goes on with the rest.
 const MAX_COPY: u64 = 16 << 20;
+
+/// How long a write waits for pages to be dropped that missed it. They are not locked for that
+/// very write, unless the kernel has needed their memory for something else since they were read.
+const STALE_MOMENT: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// Where the bytes of a read lie between the pool and the kernel.
@@ -118,7 +123,9 @@ impl Server {
     ) {
         if matches!(written, Ok((_, true))) {
             // One that is locked for this write is not stale: nobody has all of it.
-            self.drop_within_a_moment(handle.ino, bytes);
+            if let Ok(Some(number)) = self.drop_within(STALE_MOMENT, handle.ino, bytes) {
+                self.stale.between_writes(handle.ino, number);
+            }
         }
         let written = self.counted(Op::Write, written.map(|(len, _)| len));
         drop((handle, self));

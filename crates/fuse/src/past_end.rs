@@ -20,7 +20,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use limpid::File;
@@ -180,21 +180,26 @@ impl Server {
         self.past_end.read(ino).lock().remove(&ino);
         if !is_locked {
             self.drop_pages(ino, &junk);
-        } else if !self.drop_within_a_moment(ino, junk.clone()) {
+        } else if self.drop_within(MOMENT, ino, junk.clone()).is_err() {
             self.past_end.mask(ino, junk);
         }
     }
 
-    /// Drops pages; false if that takes longer than a moment. Then it goes on.
-    pub fn drop_within_a_moment(self: &Arc<Server>, ino: u64, bytes: Range<u64>) -> bool {
+    /// Drops pages; fails if that takes longer than `moment`. Then it goes on.
+    pub fn drop_within(
+        self: &Arc<Server>,
+        moment: Duration,
+        ino: u64,
+        bytes: Range<u64>,
+    ) -> Result<Option<u64>, RecvTimeoutError> {
         let (sender, dropped) = channel();
         let server = self.clone();
         self.aside.submit(move || {
-            server.drop_pages(ino, &bytes);
+            let number = server.drop_pages(ino, &bytes);
             drop(server);
-            let _ = sender.send(());
+            let _ = sender.send(number);
         });
-        dropped.recv_timeout(MOMENT).is_ok()
+        dropped.recv_timeout(moment)
     }
 }
 

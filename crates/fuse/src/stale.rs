@@ -67,10 +67,6 @@ impl Stale {
         state.now += 1;
         let number = state.now;
         let of = state.files.entry(ino).or_default();
-        // What was read of them before this is dropped by it.
-        of.retain(|old| {
-            old.done.is_none() || old.pages.start < pages.start || pages.end < old.pages.end
-        });
         if of.len() >= MANY {
             join(of);
         }
@@ -84,10 +80,28 @@ impl Stale {
         let mut state = self.state.lock();
         state.now += 1;
         let now = state.now;
-        let of = state.files.get_mut(&ino).into_iter().flatten();
-        for dropping in of.filter(|dropping| dropping.number == number) {
-            dropping.done = Some(now);
+        let Some(of) = state.files.get_mut(&ino) else { return };
+        let Some(this) = of.iter_mut().find(|this| this.number == number) else { return };
+        this.done = Some(now);
+        let pages = this.pages.clone();
+        // What was read of the same pages before this began was dropped by it.
+        of.retain(|old| {
+            let is_before = old.done.is_some_and(|done| done < number);
+            !is_before || old.pages.start < pages.start || pages.end < old.pages.end
+        });
+    }
+
+    /// Pages were dropped while a write was held that is answered only now: no other write can
+    /// have been copied before.
+    pub fn between_writes(&self, ino: u64, number: u64) {
+        let mut state = self.state.lock();
+        if let Some(of) = state.files.get_mut(&ino) {
+            of.retain(|this| this.number != number);
+            if of.is_empty() {
+                state.files.remove(&ino);
+            }
         }
+        self.count.store(state.files.len(), Ordering::SeqCst);
     }
 
     /// Pages are about to come in again.
@@ -205,5 +219,9 @@ mod tests {
         assert!(stale.state.lock().files[&7].len() <= MANY);
         stale.read(7, &(0..1));
         assert!(stale.written(7, &(0..1), stale.write()), "none of them is forgotten");
+        let number = stale.begin(7, 0..1);
+        stale.done(7, number);
+        stale.between_writes(7, number);
+        assert!(stale.is_empty());
     }
 }

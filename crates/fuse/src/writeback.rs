@@ -33,7 +33,9 @@ impl Server {
             Some(error) => {
                 // When this is answered: the pages do not show what is not stored.
                 let (server, ino) = (self.clone(), handle.ino);
-                self.aside.submit(move || server.drop_pages(ino, &(offset..offset + inside)));
+                self.aside.submit(move || {
+                    server.drop_pages(ino, &(offset..offset + inside));
+                });
                 Err(error)
             }
             None => Ok(data.len()),
