@@ -102,9 +102,12 @@ fn impossible_numbers_are_refused() {
         let place = structures(&image).into_iter().find(|place| place.crc == 28).unwrap();
         damaged[place.at + 8..place.at + 16].copy_from_slice(&u64::to_le_bytes(seq));
         place.seal(&mut damaged);
-        let opened = Fs::open(Arc::new(VecMedia::from_bytes(&damaged)), Access::ReadWrite);
-        let error = opened.map(|_| ()).unwrap_err();
+        let media = Arc::new(VecMedia::from_bytes(&damaged));
+        let error = Fs::open(media.clone(), Access::ReadWrite).map(|_| ()).unwrap_err();
         assert!(matches!(error, FsError::Corrupt { what: What::Journal, .. }), "{error:?}");
+        assert_eq!(Fs::fsck(media.clone(), true, &|_| {}).unwrap().left, []);
+        assert_eq!(Fs::fsck(media.clone(), false, &|_| {}).unwrap().findings, []);
+        Fs::open(media, Access::ReadWrite).unwrap();
     }
     let mut damaged = image;
     seal_word(&mut damaged, WORDS[1], (1 << 48) - 1);

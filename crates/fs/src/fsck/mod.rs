@@ -218,6 +218,10 @@ fn prepare(
     let (next, replayed) = (found.next, found.replayed);
     let media = if repair {
         recovery::apply(&*media, &found, salt)?;
+        if !journal.is_empty() {
+            // Nothing in it matters any more, and a number that is above any floor would stay.
+            repair::log::clear(&*media)?;
+        }
         media
     } else if found.blocks.is_empty() {
         media
