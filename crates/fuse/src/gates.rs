@@ -43,8 +43,9 @@ struct State {
 }
 
 impl State {
-    fn find(&mut self, ino: u64, pages: &Range<u64>) -> Option<&mut Gate> {
-        self.gates.iter_mut().find(|gate| {
+    /// All gates in the way of a request for these pages.
+    fn in_the_way(&mut self, ino: u64, pages: &Range<u64>) -> impl Iterator<Item = &mut Gate> {
+        self.gates.iter_mut().filter(move |gate| {
             gate.ino == ino && gate.pages.start < pages.end && pages.start < gate.pages.end
         })
     }
@@ -111,27 +112,31 @@ impl Gates {
     }
 
     /// Waits before a request is served that brings pages into the kernel's cache: a read, or a
-    /// write of whole pages.
+    /// write of whole pages. As long as any gate in its way is closed, it waits, since then bytes
+    /// are being changed; where all that are in its way drop pages yet, it waits for a moment only.
     pub fn pass(&self, ino: u64, bytes: Range<u64>) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let pages = pages(&bytes);
         let moment = Instant::now() + MOMENT;
-        let mut state = self.state.lock();
+        let (mut state, mut late) = (self.state.lock(), false);
         loop {
-            let Some(gate) = state.find(ino, &pages) else { return };
-            if gate.closed {
+            let (mut any, mut closed) = (false, false);
+            for gate in state.in_the_way(ino, &pages) {
+                any = true;
+                closed |= gate.closed;
+            }
+            if !any {
+                return;
+            }
+            if closed {
                 self.changed.wait(&mut state);
-            } else if self.changed.wait_until(&mut state, moment).timed_out() {
-                match state.find(ino, &pages) {
-                    Some(gate) if !gate.closed => {
-                        let all = state.gates.iter_mut().filter(|gate| gate.ino == ino);
-                        all.for_each(|gate| gate.passed |= !gate.closed);
-                        return;
-                    }
-                    _ => {}
-                }
+            } else if late {
+                state.in_the_way(ino, &pages).for_each(|gate| gate.passed = true);
+                return;
+            } else {
+                late = self.changed.wait_until(&mut state, moment).timed_out();
             }
         }
     }
@@ -139,6 +144,7 @@ impl Gates {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
     use std::sync::mpsc::channel;
 
@@ -163,6 +169,33 @@ mod tests {
             gates.open(number);
             receiver.recv().unwrap();
         });
+        assert_eq!(gates.count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn all_gates_in_the_way_of_a_request_are_asked() {
+        let gates = Arc::new(Gates::default());
+        let (passes, passed) = channel();
+        let changed = std::cell::Cell::new(None);
+        let dropping = gates.close(7, 0..4096, || {
+            if changed.get().is_some() {
+                return;
+            }
+            // The first gate drops its pages yet when the second is closed already.
+            changed.set(Some(gates.close(7, 4096..8192, || {})));
+            let (gates, passes) = (gates.clone(), passes.clone());
+            std::thread::spawn(move || {
+                gates.pass(7, 0..8192);
+                let _ = passes.send(());
+            });
+            let early = passed.recv_timeout(50 * MOMENT);
+            assert!(early.is_err(), "the request waits for the change behind the second gate");
+        });
+        gates.open(dropping);
+        let early = passed.recv_timeout(10 * MOMENT);
+        assert!(early.is_err(), "the second gate is closed");
+        gates.open(changed.get().expect("closed above"));
+        passed.recv_timeout(Duration::from_secs(60)).expect("no gate is left");
         assert_eq!(gates.count.load(Ordering::SeqCst), 0);
     }
 
