@@ -22,6 +22,16 @@ const MAX_COPY: u64 = 16 << 20;
 /// very write, unless the kernel has needed their memory for something else since they were read.
 const STALE_MOMENT: Duration = Duration::from_millis(250);
 
+/// How a program writes.
+#[derive(Clone, Copy)]
+pub(crate) struct Writing {
+    /// With which the file is open.
+    pub flags: i32,
+    /// Past the kernel's cache.
+    pub is_direct: bool,
+    pub changer: Changer,
+}
+
 thread_local! {
     /// Where the bytes of a read lie between the pool and the kernel.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -88,29 +98,33 @@ impl Server {
         self: &Arc<Server>,
         number: u64,
         (offset, data): (u64, &[u8]),
-        flags: i32,
-        changer: Changer,
+        how: Writing,
         reply: ReplyWrite,
     ) {
         let handle = match self.handle(number) {
             Ok(handle) => handle,
             Err(error) => return self.reply_written(Op::Write, Err(error), reply),
         };
+        if !how.is_direct {
+            self.cached.note(handle.ino);
+        }
         if let Some(junk) = self.junk(handle.ino, &handle.file, offset) {
             let (server, data) = (self.clone(), data.to_vec());
             return self.aside.submit(move || {
                 let is_locked = junk.start / PAGE == offset / PAGE;
                 server.drop_junk(handle.ino, junk, is_locked);
-                let written = server.write(&handle, offset, &data, flags, changer);
-                server.finish_write(handle, offset..offset + data.len() as u64, written, reply);
+                let written = server.write(&handle, offset, &data, how);
+                let bytes = offset..offset + data.len() as u64;
+                server.finish_write(handle, bytes, how.is_direct, written, reply);
             });
         }
-        let written = self.write(&handle, offset, data, flags, changer);
+        let written = self.write(&handle, offset, data, how);
         if !matches!(written, Ok((_, true))) {
             return self.reply_written(Op::Write, written.map(|(len, _)| len), reply);
         }
         let (server, bytes) = (self.clone(), offset..offset + data.len() as u64);
-        self.aside.submit(move || server.finish_write(handle, bytes, written, reply));
+        let is_direct = how.is_direct;
+        self.aside.submit(move || server.finish_write(handle, bytes, is_direct, written, reply));
     }
 
     /// Answers a write after the kernel's pages that may have missed it have been dropped.
@@ -118,10 +132,14 @@ impl Server {
         self: Arc<Server>,
         handle: Arc<Handle>,
         bytes: Range<u64>,
+        is_direct: bool,
         written: Served<(usize, bool)>,
         reply: ReplyWrite,
     ) {
-        if matches!(written, Ok((_, true))) {
+        if is_direct && matches!(written, Ok((_, true))) {
+            // The kernel has no page locked for this write.
+            self.drop_pages(handle.ino, &bytes);
+        } else if matches!(written, Ok((_, true))) {
             // One that is locked for this write is not stale: nobody has all of it.
             if let Ok(Some(number)) = self.drop_within(STALE_MOMENT, handle.ino, bytes) {
                 self.stale.between_writes(handle.ino, number);
@@ -141,17 +159,18 @@ impl Server {
         handle: &Handle,
         offset: u64,
         data: &[u8],
-        flags: i32,
-        changer: Changer,
+        how: Writing,
     ) -> Served<(usize, bool)> {
         let begun = self.stale.write();
-        self.about_to_change(handle, changer)?;
+        self.about_to_change(handle, how.changer)?;
         let bytes = offset..offset.saturating_add(data.len() as u64);
         self.gates.pass(handle.ino, bytes.clone());
         let written = handle.file.write_at(data, offset).map_err(errno)?;
         self.determined(handle.ino, offset..offset + written as u64);
         let is_stale = self.stale.written(handle.ino, &pages_of(&bytes), begun);
-        Ok((self.wrote(handle, written, flags)?, is_stale))
+        // See `direct.rs`.
+        let is_stale = is_stale || (how.is_direct && self.cached.contains(handle.ino));
+        Ok((self.wrote(handle, written, how.flags)?, is_stale))
     }
 
     /// What a change of an open file's bytes begins with.

@@ -34,6 +34,7 @@ mod metrics;
 mod options;
 
 mod aside;
+mod direct;
 mod gates;
 mod handles;
 mod known;
@@ -54,6 +55,7 @@ mod holes;
 mod names;
 mod requests;
 mod server;
+mod times;
 mod writeback;
 mod xattr;
 

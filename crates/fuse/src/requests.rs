@@ -17,6 +17,8 @@ use fuser::{
 };
 
 use crate::append::Append;
+use crate::data::Writing;
+use crate::direct::is_direct;
 use crate::listeners::Turn;
 use crate::metrics::Op;
 use crate::names::Listing;
@@ -100,6 +102,7 @@ impl Filesystem for Serve {
         });
         if gone {
             self.0.lost.forget(ino.0);
+            self.0.cached.forget(ino.0);
         }
     }
 
@@ -127,7 +130,7 @@ impl Filesystem for Serve {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let (server, _turn) = self.begin();
+        let (_, _turn) = self.begin();
         let set = limpid::SetAttributes {
             mode,
             uid,
@@ -135,8 +138,7 @@ impl Filesystem for Serve {
             atime: atime.map(crate::attr::timespec),
             mtime: mtime.map(crate::attr::timespec),
         };
-        let result = server.set_attributes(Changer::of_bytes(req), ino.0, set, size);
-        server.reply_attr(Op::Change, result, reply);
+        self.0.serve_set_attributes(Changer::of_bytes(req), ino.0, set, size, reply);
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
@@ -265,17 +267,20 @@ impl Filesystem for Serve {
     fn read(
         &self,
         _: &Request,
-        _: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
-        _: Option<LockOwner>,
+        owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
         let (server, turn) = self.begin();
         if size as usize >= LARGE {
             turn.takes_long();
+        }
+        if owner.is_none() {
+            server.cached.note(ino.0);
         }
         server.read(fh.0, offset, size, |result| match server.counted(Op::Read, result) {
             Ok(bytes) => reply.data(bytes),
@@ -292,7 +297,7 @@ impl Filesystem for Serve {
         data: &[u8],
         write_flags: WriteFlags,
         flags: OpenFlags,
-        _: Option<LockOwner>,
+        owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let (server, turn) = self.begin();
@@ -311,7 +316,8 @@ impl Filesystem for Serve {
             let data = data.into();
             return Append { server, handle, data, flags: flags.0, changer, reply }.submit();
         }
-        self.0.serve_write(fh.0, (offset, data), flags.0, changer, reply);
+        let how = Writing { flags: flags.0, is_direct: is_direct(owner, flags), changer };
+        self.0.serve_write(fh.0, (offset, data), how, reply);
     }
 
     fn flush(&self, _: &Request, _: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {

@@ -11,6 +11,7 @@ use limpid::{Inodes, Metadata, Pool};
 
 use crate::append::{self, Append};
 use crate::aside::Aside;
+use crate::direct::Cached;
 use crate::durability::{Durability, Level};
 use crate::gates::Gates;
 use crate::handles::Handles;
@@ -40,6 +41,8 @@ pub(crate) struct Server {
     pub stale: Stale,
     pub lost: Lost,
     pub aside: Aside,
+    /// The files of which the kernel may have pages.
+    pub cached: Cached,
     /// The way to the kernel, from when there is one.
     pub notifier: OnceLock<Notifier>,
     pub metrics: Metrics,
@@ -81,6 +84,7 @@ impl Server {
             stale: Stale::default(),
             lost: Lost::default(),
             aside: Aside::default(),
+            cached: Cached::default(),
             notifier: OnceLock::new(),
             metrics: Metrics::default(),
         })

@@ -28,6 +28,7 @@ impl Pool {
     ) -> Result<()> {
         let path = path.as_ref();
         let node = self.node(path, follow)?;
+        self.inner.before_attributes(node.inode().ino().0, set);
         self.inner.fs.set_attributes(node.inode(), set).map_err(Error::at(path))?;
         self.inner.tell_attributes(node.inode().ino().0);
         Ok(())
@@ -91,6 +92,9 @@ impl File {
     /// Changes attributes.
     pub fn set_attributes(&self, set: &SetAttributes) -> Result<()> {
         self.pool.here()?;
+        if !self.is_outside {
+            self.pool.before_attributes(self.ino(), set);
+        }
         self.pool.fs.set_attributes(self.node.inode(), set)?;
         if !self.is_outside {
             self.pool.tell_attributes(self.ino());

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use limpid_fs::SetAttributes;
 use limpid_locks::{Class, RwLock, rw_lock};
 
 use crate::error::{Error, Result};
@@ -99,6 +100,16 @@ impl Inner {
             cache.name_changed(dir, name);
             cache.attributes_changed(dir);
             inodes.iter().for_each(|ino| cache.attributes_changed(*ino));
+        }
+    }
+
+    /// Before attributes are changed: what was stored before would move the time of the last change
+    /// when it comes.
+    pub fn before_attributes(&self, ino: u64, set: &SetAttributes) {
+        if set.mtime.is_some()
+            && let Some(cache) = self.outside.get()
+        {
+            cache.write_back(ino, 0..u64::MAX);
         }
     }
 
