@@ -48,7 +48,9 @@ pub enum FaultOutcome<E> {
     Installed,
     /// The page lies past the end of the file; accesses raise SIGBUS.
     PastEnd,
-    /// Storage could not be had; accesses raise SIGBUS until the page is next unmapped.
+    /// Storage could not be had; the access raises SIGBUS. If it was a store to what reads as
+    /// zeroes, loads go on seeing them, and a later store faults again; else all accesses raise
+    /// SIGBUS until the page is next unmapped.
     Failed(E),
     /// The page tables have no memory; the access may be tried again later.
     NoMemory,

@@ -97,6 +97,14 @@ impl<C: Config> Mapping<C> {
                     cover(Branch::FaultPastEnd);
                     return self.poison(vma, locked, page, FaultOutcome::PastEnd);
                 }
+                Err(Unresolved::Failed(error)) if request.store => {
+                    cover(Branch::FaultFailed);
+                    let tried = locked.order();
+                    match self.refuse_store(&request, locked, error) {
+                        Some(outcome) => return outcome,
+                        None => order = self.fall_back(page, tried, Fallback::Layout),
+                    }
+                }
                 Err(Unresolved::Failed(error)) => {
                     cover(Branch::FaultFailed);
                     return self.poison(vma, locked, page, FaultOutcome::Failed(error));
@@ -104,6 +112,46 @@ impl<C: Config> Mapping<C> {
                 Ok(outcome) => return outcome,
             }
         }
+    }
+
+    /// Refuses a store that could not have storage. Nothing of the file has changed, so loads go
+    /// on: the owned entry is resolved for a load, and shown to it. Done under the entry lock and
+    /// lock 2, as any fault: whoever gives the page a block later finds the entry, waits for it,
+    /// and unmaps what is installed here (I1, I2). Nothing becomes writable, so nothing is DIRTY
+    /// (I3, I7). `None` if loads need smaller pages: the store is to be tried with them. Wants
+    /// `locked` and lock 2 held; gives the entry back.
+    fn refuse_store(
+        &self,
+        request: &Request<'_>,
+        locked: Locked,
+        error: IomapError<C>,
+    ) -> Option<FaultOutcome<IomapError<C>>> {
+        let (vma, page) = (request.vma, request.page);
+        let only = PageRange::new(page.0, page.0 + 1);
+        let (shown, target) = match self.resolve(&locked, Wants::Load, None) {
+            Ok(shown @ Shown::Zero) => (shown, Target::LoadsOnly),
+            Ok(shown @ Shown::Storage { device }) if vma.mmu.storage_stores_fault() => {
+                cover(Branch::RefuseKeepsShared);
+                let device = device + (page.offset() - locked.start.offset());
+                (shown, Target::Storage { device, writable: false })
+            }
+            Err(Unresolved::Smaller(_)) => {
+                cover(Branch::RefuseSmaller);
+                self.give_up_entry(locked);
+                return None;
+            }
+            _ => {
+                cover(Branch::RefusePoisons);
+                return Some(self.poison(vma, locked, page, FaultOutcome::Failed(error)));
+            }
+        };
+        self.show(&[locked], shown, false);
+        let installed = vma.mmu.install(only, target);
+        self.unlock_entry(locked);
+        Some(match installed {
+            Ok(()) => FaultOutcome::Failed(error),
+            Err(error) => mmu_outcome(error),
+        })
     }
 
     /// The largest order worth trying: the unit lies in the map and before the end of the file.

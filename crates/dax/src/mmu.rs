@@ -27,6 +27,10 @@ pub enum Target {
         /// Device offset of the page to copy.
         device: Option<u64>,
     },
+    /// Zeroes for loads; a store raises SIGBUS, since it could not have storage. Page tables that
+    /// cannot refuse a single store show this for a while, and then have the next store fault
+    /// again. Shared maps that take stores only.
+    LoadsOnly,
     /// An access raises SIGBUS: past the end of the file.
     Poison,
 }

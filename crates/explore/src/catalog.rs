@@ -212,7 +212,25 @@ pub fn failures() -> Vec<Scenario> {
             }
         }
     }
+    scenarios.extend(refused_stores());
     scenarios
+}
+
+/// Stores that can have no storage, beside what changes what loads of the page see meanwhile.
+fn refused_stores() -> Vec<Scenario> {
+    let refused = |start, flavour, ops: [&Op; 2]| {
+        let actors = ops.iter().map(|op| vec![(*op).clone()]).collect();
+        Scenario::new(start, flavour, actors).fails(Fails { actor: 0, call: Call::Begin, nth: 0 })
+    };
+    let store = Op::Store { map: WHOLE, cell: 0 };
+    let small_store = Op::Store { map: SMALL, cell: 3 };
+    let behind = Op::Write { cells: 2..4 };
+    vec![
+        refused(Start::Hole, Flavour::Kernel, [&store, &behind]),
+        refused(Start::ZeroPmd, Flavour::Kernel, [&store, &Op::Write { cells: 0..1 }]),
+        refused(Start::ZeroPte, Flavour::Noted, [&small_store, &behind]),
+        refused(Start::SharedPte, Flavour::Noted, [&small_store, &behind]),
+    ]
 }
 
 /// The triples that the history of Linux's DAX names.

@@ -92,7 +92,7 @@ fn page_tables(world: &mut World) {
         for (run, pte) in tables.ptes.iter() {
             let (shift, writable) = match pte {
                 Pte::None | Pte::Poison => continue,
-                Pte::Zero => (None, false),
+                Pte::Zero | Pte::LoadsOnly => (None, false),
                 Pte::Storage { shift, writable } => (Some(shift), writable),
             };
             if let Some(wrong) = shown(world, map, run, shift, writable) {

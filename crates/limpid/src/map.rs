@@ -138,6 +138,11 @@ pub struct PageReport {
 /// and atomic accesses; who can prove that nobody changes them may take a slice. A map stays
 /// valid when the file is closed, renamed or unlinked. If the file is truncated below the map,
 /// the methods here return [`Error::OutOfRange`]; accesses through pointers raise SIGBUS.
+///
+/// A store to a hole needs room in the pool. If there is none, the methods return "no space"
+/// ([`FsError::NoSpace`](limpid_fs::FsError::NoSpace)), a store through a pointer raises SIGBUS,
+/// and a system call that stores returns EFAULT. Loads go on, and stores as well as soon as there
+/// is room; through a pointer a few milliseconds later.
 pub struct Map {
     vma: Arc<Vma>,
     map: Arc<LinuxMap>,
@@ -193,23 +198,67 @@ impl Map {
         Ok(lead as usize + offset)
     }
 
-    fn access_error(&self, offset: usize, len: usize, error: AccessError) -> Error {
-        let at = self.bytes.start + offset as u64;
-        let granularity = self.file.pool.media.granularity();
-        match error {
-            AccessError::Bus if granularity > PAGE_SIZE && at + len as u64 <= self.file.len() => {
-                Error::Granularity { at, granularity }
+    /// Makes an access to bytes of the map, `work`, which gets their offset within the reservation.
+    /// Where it raises SIGBUS, its faults are settled by this thread, which so learns the reason;
+    /// if there is none any more, as when there is room again, the access is made once more.
+    fn access<T>(
+        &self,
+        offset: usize,
+        len: usize,
+        access: Access,
+        mut work: impl FnMut(usize) -> std::result::Result<T, AccessError>,
+    ) -> Result<T> {
+        /// Each time somebody else would have to come in between.
+        const TRIES: u32 = 16;
+        let inside = self.inside(offset, len)?;
+        for _ in 0..TRIES {
+            match work(inside) {
+                Ok(done) => return Ok(done),
+                Err(AccessError::Bus) => self.settle(offset, len, access)?,
+                Err(AccessError::ReadOnly) => return Err(Error::NotOpenedFor("writing")),
+                Err(AccessError::Misaligned(at)) => {
+                    return Err(Error::MisalignedAtomic { at: at as u64 });
+                }
+                Err(AccessError::NoMappings) => {
+                    return Err(Error::NoMappings { at: self.bytes.start + offset as u64 });
+                }
+                Err(AccessError::OutOfRange { .. }) => break,
             }
-            AccessError::NoMappings => Error::NoMappings { at },
-            AccessError::ReadOnly => Error::NotOpenedFor("writing"),
-            AccessError::Misaligned(at) => Error::MisalignedAtomic { at: at as u64 },
-            AccessError::Bus if let Some(error) = self.lost(at, len) => error,
-            AccessError::OutOfRange { .. } | AccessError::Bus => Error::OutOfRange {
-                at: self.bytes.start + offset as u64,
-                len: len as u64,
-                size: self.file.len(),
-            },
         }
+        Err(self.past_end(offset, len))
+    }
+
+    fn past_end(&self, offset: usize, len: usize) -> Error {
+        let at = self.bytes.start + offset as u64;
+        Error::OutOfRange { at, len: len as u64, size: self.file.len() }
+    }
+
+    /// Settles the faults of an access that raised SIGBUS, or tells why that cannot be.
+    fn settle(&self, offset: usize, len: usize, access: Access) -> Result<()> {
+        let at = self.bytes.start + offset as u64;
+        let end = at + len as u64;
+        if end > self.file.len() {
+            return Err(self.past_end(offset, len));
+        }
+        let granularity = self.file.pool.media.granularity();
+        if granularity > PAGE_SIZE {
+            return Err(Error::Granularity { at, granularity });
+        }
+        if let Some(error) = self.lost(at, len) {
+            return Err(error);
+        }
+        let pages = PageRange::covering(&(at..end));
+        for page in (pages.start.0..pages.end.0).map(PageIndex) {
+            match self.node.mapping.fault(&self.vma, page, access) {
+                FaultOutcome::Installed => {}
+                FaultOutcome::Failed(error) => return Err(Error::Fs(error)),
+                FaultOutcome::NoMemory => return Err(Error::NoMappings { at }),
+                FaultOutcome::PastEnd | FaultOutcome::Gone => {
+                    return Err(self.past_end(offset, len));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The failure of the medium below a range of the file, if that is why it cannot be accessed.
@@ -229,49 +278,42 @@ impl Map {
 
     /// Copies bytes out of the map; racing stores are seen or not, byte by byte.
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<()> {
-        let at = self.inside(offset, into.len())?;
-        let len = into.len();
-        self.map.read(at, into).map_err(|error| self.access_error(offset, len, error))
+        self.access(offset, into.len(), Access::Load, |at| self.map.read(at, into))
     }
 
-    /// Copies bytes into the map.
+    /// Copies bytes into the map. Where they would go into a hole and the pool has no room, the
+    /// error is "no space", and some of the bytes may have been stored.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<()> {
-        let at = self.inside(offset, from.len())?;
-        self.map.write(at, from).map_err(|error| self.access_error(offset, from.len(), error))
+        self.access(offset, from.len(), Access::Store, |at| self.map.write(at, from))
     }
 
     /// Loads the 8 bytes at `offset` atomically (acquire). The file offset must be a multiple
     /// of 8.
     pub fn load_u64(&self, offset: usize) -> Result<u64> {
-        let at = self.inside(offset, 8)?;
-        self.map.load_u64(at).map_err(|error| self.access_error(offset, 8, error))
+        self.access(offset, 8, Access::Load, |at| self.map.load_u64(at))
     }
 
     /// Stores the 8 bytes at `offset` atomically (release). The file offset must be a multiple
     /// of 8.
     pub fn store_u64(&self, offset: usize, value: u64) -> Result<()> {
-        let at = self.inside(offset, 8)?;
-        self.map.store_u64(at, value).map_err(|error| self.access_error(offset, 8, error))
+        self.access(offset, 8, Access::Store, |at| self.map.store_u64(at, value))
     }
 
     /// Adds to the 8 bytes at `offset` atomically, wrapping; returns what was there before.
     pub fn fetch_add_u64(&self, offset: usize, value: u64) -> Result<u64> {
-        let at = self.inside(offset, 8)?;
-        self.map.fetch_add_u64(at, value).map_err(|error| self.access_error(offset, 8, error))
+        self.access(offset, 8, Access::Store, |at| self.map.fetch_add_u64(at, value))
     }
 
-    /// Replaces `current` by `new` in the 8 bytes at `offset` atomically. The inner result is what
-    /// was there before: `Err` if it was something else and stays.
+    /// Replaces the 8 bytes at `offset` by `new` atomically, if they are `current`. The inner
+    /// result is what was there before: `Err` if it was something else and stays.
     pub fn compare_exchange_u64(
         &self,
         offset: usize,
         current: u64,
         new: u64,
     ) -> Result<std::result::Result<u64, u64>> {
-        let at = self.inside(offset, 8)?;
-        self.map
-            .compare_exchange_u64(at, current, new)
-            .map_err(|error| self.access_error(offset, 8, error))
+        let work = |at| self.map.compare_exchange_u64(at, current, new);
+        self.access(offset, 8, Access::Store, work)
     }
 
     /// Address of the first byte; valid as long as the map lives.

@@ -2,13 +2,9 @@
 //! processes change at any time, so no reference to its bytes is ever made.
 //!
 //! A racing copy sees old or new bytes, byte by byte; aligned 8-byte accesses do not tear. Past
-//! the end of the file, and where the medium fails, copies, loads and stores return
-//! [`AccessError::Bus`], at the limit of mappings [`AccessError::NoMappings`]; read-modify-write
-//! accesses look first, and raise SIGBUS only if the file is truncated in between, as the
-//! program's own loads and stores do.
+//! the end of the file, where a store can have no storage, and where the medium fails, all of them
+//! return [`AccessError::Bus`], at the limit of mappings [`AccessError::NoMappings`].
 #![allow(unsafe_code)]
-
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use limpid_dax::PageRange;
 use limpid_pmem::{Copier, Fault};
@@ -37,8 +33,8 @@ pub enum AccessError {
     /// A store to a map that takes none.
     #[error("the map is read-only")]
     ReadOnly,
-    /// The page lies past the end of the file, or the medium failed.
-    #[error("the page lies past the end of the file, or the medium failed")]
+    /// The page lies past the end of the file, a store can have no storage, or the medium failed.
+    #[error("the page lies past the end of the file, has no storage, or the medium failed")]
     Bus,
     /// The process has as many kernel mappings as it may have (`vm.max_map_count`): the page
     /// cannot be shown now. It can when some are given up.
@@ -84,7 +80,13 @@ impl LinuxMap {
 
     /// Adds to the aligned 8 bytes at `offset`, wrapping; returns what was there before.
     pub fn fetch_add_u64(&self, offset: usize, value: u64) -> Result<u64, AccessError> {
-        Ok(self.atomic(offset)?.fetch_add(value, Ordering::AcqRel))
+        let mut current = self.load_for_store(offset)?;
+        loop {
+            match self.compare_exchange_u64(offset, current, current.wrapping_add(value))? {
+                Ok(before) => return Ok(before),
+                Err(found) => current = found,
+            }
+        }
     }
 
     /// Replaces `current` by `new` in the aligned 8 bytes at `offset`: the inner result is what
@@ -95,17 +97,17 @@ impl LinuxMap {
         current: u64,
         new: u64,
     ) -> Result<Result<u64, u64>, AccessError> {
-        let atomic = self.atomic(offset)?;
-        Ok(atomic.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire))
+        let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
+        let found = self.guarded(offset, 8, |copier| {
+            // SAFETY: `at_writable` and `aligned` checked place, protection and alignment.
+            unsafe { copier.compare_exchange_u64(at.cast(), current, new) }
+        })?;
+        Ok(if found == current { Ok(found) } else { Err(found) })
     }
 
-    fn atomic(&self, offset: usize) -> Result<&AtomicU64, AccessError> {
-        let at = self.aligned(self.at_writable(offset, 8)?, offset)?;
-        self.load_u64(offset)?;
-        // SAFETY: `at_writable` and `aligned` checked place, protection and alignment; the
-        // reference lives no longer than the map. Others access these bytes atomically too, or
-        // by raw copies outside this program's memory model.
-        Ok(unsafe { AtomicU64::from_ptr(at) })
+    fn load_for_store(&self, offset: usize) -> Result<u64, AccessError> {
+        self.at_writable(offset, 8)?;
+        self.load_u64(offset)
     }
 
     /// Makes an access to bytes of the map; says why if it fails.

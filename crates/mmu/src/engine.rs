@@ -13,6 +13,7 @@ use crate::budget::Budget;
 use crate::caps::Capabilities;
 use crate::error::EngineError;
 use crate::faults::{self, Faults};
+use crate::loads_only::{self, Refusals};
 use crate::map::LinuxMap;
 use crate::mm::Span;
 use crate::pagemap::Pagemap;
@@ -86,6 +87,8 @@ pub struct Engine {
     pub(crate) pagemap: Pagemap,
     pub(crate) stage: Stage,
     pub(crate) faults: Faults,
+    /// Pages whose stores are refused.
+    pub(crate) refusals: Refusals,
     pub(crate) budget: Budget,
     pub(crate) ballast: Ballast,
     /// Some map has refused pages.
@@ -110,7 +113,8 @@ impl Engine {
         if engine.is_inherited() {
             return Err(EngineError::Forked);
         }
-        (*THREADS.get_or_init(|| faults::start(engine)))?;
+        let start = || faults::start(engine).and_then(|()| loads_only::start(engine));
+        (*THREADS.get_or_init(start))?;
         Ok(engine)
     }
 
@@ -127,6 +131,7 @@ impl Engine {
             pagemap,
             stage,
             faults: Faults::default(),
+            refusals: Refusals::new()?,
             // The other half is the program's own.
             budget: Budget::new(capabilities.max_map_count / 2),
             ballast,

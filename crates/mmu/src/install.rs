@@ -59,6 +59,7 @@ impl LinuxMap {
             Target::Zero => self.install_zero_read_only(&mut state, pages),
             Target::Storage { device, .. } => self.install_storage(&mut state, pages, device),
             Target::Private { device } => self.install_private(&mut state, pages, device),
+            Target::LoadsOnly => self.install_loads_only(&mut state, pages),
             Target::Poison => self.install_poison(&mut state, pages),
         };
         self.recount(&mut state);

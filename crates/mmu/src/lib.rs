@@ -22,6 +22,8 @@
 //! sleeps until its `REMAP` event was read, with the state of its map held; so the threads that
 //! read events never wait for the state of a map unless another of them is reading (`faults.rs`).
 //!
+//! A store that could have no storage raises SIGBUS and leaves the page to loads (`loads_only.rs`).
+//!
 //! Limits: a signal handler must not touch a map while its own thread may be inside this crate (it
 //! would wait for a lock that its thread holds); the memory of maps is not for madvise, mprotect,
 //! mremap or mlock by the program (dropping pages is harmless where zeroes are shown, the rest is
@@ -77,6 +79,7 @@ mod error;
 mod evidence;
 mod faults;
 mod install;
+mod loads_only;
 mod map;
 mod mm;
 mod pagemap;

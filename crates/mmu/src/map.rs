@@ -1,6 +1,6 @@
 //! One map (VMA) of a file: the reservation, its state, and its ends.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 
 use limpid_dax::{Mmu, MmuError, Order, PageIndex, PageRange, Protection, Target};
 
@@ -157,6 +157,15 @@ impl LinuxMap {
     /// True if stores make private copies.
     pub fn is_private(&self) -> bool {
         self.private
+    }
+
+    /// As `lock`, unless somebody has the state locked.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("as in `lock`"),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

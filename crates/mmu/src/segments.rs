@@ -18,6 +18,8 @@ pub(crate) enum Shown {
     Zero { island: u64 },
     /// Anonymous, not registered, in a map that takes no stores: loads find zeroes.
     ZeroReadOnly,
+    /// Zero pages of which a store raises SIGBUS (`loads_only.rs`), kept apart from everything.
+    LoadsOnly { island: u64 },
     /// Registered, an access raises SIGBUS.
     Poison,
     /// The pool. `shift` is the device offset of the page less its file offset, modulo 2^64, so
@@ -38,10 +40,17 @@ impl Shown {
         matches!(self, Shown::Storage { .. })
     }
 
+    /// True if it is not registered with the engine, so that dropping its pages does not do: it
+    /// has to be replaced.
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Shown::Storage { .. } | Shown::LoadsOnly { .. })
+    }
+
     /// True if taking it away saves a kernel mapping.
     fn is_evictable(self) -> bool {
         match self {
-            Shown::Storage { .. } | Shown::Barred { .. } | Shown::Zero { .. } => true,
+            Shown::Storage { .. } | Shown::Barred { .. } => true,
+            Shown::Zero { .. } | Shown::LoadsOnly { .. } => true,
             Shown::Empty { island } => island != 0,
             Shown::ZeroReadOnly | Shown::Poison => false,
         }

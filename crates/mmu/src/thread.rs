@@ -97,7 +97,7 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
 
 /// Leaves the program's signals to the program's threads. Faults of our own stay deliverable:
 /// the copies of a medium turn SIGBUS into an error.
-fn block_signals() {
+pub(crate) fn block_signals() {
     // SAFETY: plain calls on a local signal set; only this thread's mask changes.
     unsafe {
         let mut set = std::mem::zeroed::<libc::sigset_t>();

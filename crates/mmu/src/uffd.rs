@@ -1,7 +1,7 @@
 //! userfaultfd: the thin layer over its ioctls.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use linux_raw_sys::general as raw;
 use linux_raw_sys::ioctl::{
@@ -29,6 +29,11 @@ pub(crate) const SYNC_FEATURES: u64 = (raw::UFFD_FEATURE_PAGEFAULT_FLAG_WP
 /// What the tracker of written pages needs.
 pub(crate) const TRACK_FEATURES: u64 =
     (raw::UFFD_FEATURE_WP_ASYNC | raw::UFFD_FEATURE_WP_UNPOPULATED) as u64;
+
+/// What the descriptor needs that refuses stores (`loads_only.rs`).
+pub(crate) const REFUSE_FEATURES: u64 = (raw::UFFD_FEATURE_PAGEFAULT_FLAG_WP
+    | raw::UFFD_FEATURE_EVENT_REMAP
+    | raw::UFFD_FEATURE_SIGBUS) as u64;
 
 /// Which faults of a range are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,11 @@ impl Uffd {
         uffd.ioctl::<UFFDIO_API, _>(&mut api)
             .map_err(|errno| EngineError::OldUserfaultfd { wanted: features, errno })?;
         Ok((uffd, kernel_faults))
+    }
+
+    /// Has `read` answer EAGAIN rather than wait, which poll(2) asks of a userfaultfd.
+    pub fn make_pollable(&self) -> Result<(), Errno> {
+        rustix::io::ioctl_fionbio(&self.fd, true)
     }
 
     pub fn register(&self, region: &Region, span: Span, report: Report) -> Result<(), Errno> {
@@ -151,6 +161,12 @@ impl Uffd {
         // SAFETY: each caller in this file pairs the opcode with its structure. What the kernel
         // writes to besides it are pages of a `Region` that the caller checked.
         unsafe { rustix::ioctl::ioctl(self.fd.as_fd(), Updater::<OP, T>::new(argument)) }
+    }
+}
+
+impl AsFd for Uffd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

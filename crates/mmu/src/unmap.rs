@@ -63,8 +63,8 @@ impl LinuxMap {
 
     /// One step over all storage, then the zero pages on either side of it.
     fn clear_shared(&self, state: &mut State, pages: PageRange) {
-        if let Some(storage) = state.segments.hull(pages, Shown::is_storage) {
-            self.empty(state, storage);
+        if let Some(foreign) = state.segments.hull(pages, Shown::is_foreign) {
+            self.empty(state, foreign);
         }
         self.report_zeroes(state, pages);
         self.drop_filled(state, pages);
@@ -106,7 +106,7 @@ impl LinuxMap {
     }
 
     /// Makes `pages` empty whatever they show, in one step, or barred where that is refused.
-    fn empty(&self, state: &mut State, pages: PageRange) {
+    pub(crate) fn empty(&self, state: &mut State, pages: PageRange) {
         if self.empty_with_ballast(state, pages).is_err() {
             self.bar(state, pages);
         }
@@ -145,8 +145,9 @@ impl LinuxMap {
             let island = match shown {
                 Shown::Zero { island } | Shown::Empty { island } => island,
                 Shown::ZeroReadOnly | Shown::Poison => 0,
-                // Copies of a private map are not touched by this, nor is what is barred.
-                Shown::Storage { .. } | Shown::Barred { .. } => continue,
+                // Copies of a private map are not touched by this, nor is what is barred; what takes
+                // loads only was replaced before.
+                Shown::Storage { .. } | Shown::Barred { .. } | Shown::LoadsOnly { .. } => continue,
             };
             state.segments.set(part, Shown::Empty { island }, island);
         }

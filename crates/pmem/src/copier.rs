@@ -81,6 +81,22 @@ impl Copier {
         unsafe { arch::store_u64(to, value) }
     }
 
+    /// Replaces `current` by `new` in 8 aligned bytes, if they hold it; returns what they held
+    /// (acquire and release).
+    ///
+    /// # Safety
+    /// As for [`copy`](Copier::copy), for the aligned 8 bytes at `at`.
+    #[inline]
+    pub unsafe fn compare_exchange_u64(
+        self,
+        at: *mut u8,
+        current: u64,
+        new: u64,
+    ) -> Result<u64, Fault> {
+        // SAFETY: the caller's promise; the handler is installed since a `Copier` exists.
+        unsafe { arch::compare_exchange_u64(at, current, new) }
+    }
+
     /// Stores `len` bytes; they may stay in the caches.
     ///
     /// # Safety

@@ -47,6 +47,8 @@ pub struct MapSpec {
 pub(crate) enum Pte {
     None,
     Zero,
+    /// Zeroes, of which the next store is refused; the one after it faults again.
+    LoadsOnly,
     Storage { shift: i32, writable: bool },
     Poison,
 }
@@ -112,7 +114,7 @@ impl Tables {
         }
         match self.ptes.get(page) {
             Pte::None => Meets::Fault,
-            Pte::Zero => Meets::Value(ZERO),
+            Pte::Zero | Pte::LoadsOnly => Meets::Value(ZERO),
             Pte::Poison => Meets::Value(PAST),
             Pte::Storage { shift, .. } => Meets::Value(medium.stored(device_cell(cell, shift))),
         }
@@ -132,6 +134,10 @@ impl Tables {
                 self.stored.fill(page..page + 1, true);
                 Ok(Some(device_cell(cell, shift)))
             }
+            Pte::LoadsOnly => {
+                self.ptes.fill(page..page + 1, Pte::Zero);
+                Err(Meets::Value(PAST))
+            }
             Pte::Poison => Err(Meets::Value(PAST)),
             _ => Err(Meets::Fault),
         }
@@ -141,6 +147,7 @@ impl Tables {
         let shift = |device: u64| (device >> PAGE_SHIFT) as i32 - pages.start as i32;
         let pte = match target {
             Target::Zero => Pte::Zero,
+            Target::LoadsOnly => Pte::LoadsOnly,
             Target::Poison => Pte::Poison,
             Target::Storage { device, writable } => Pte::Storage { shift: shift(device), writable },
             Target::Private { device } => {

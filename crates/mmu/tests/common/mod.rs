@@ -75,6 +75,8 @@ struct Inner {
     free: Vec<u64>,
     /// Pages from here on are past the end.
     end: u64,
+    /// A hole gets no storage.
+    full: bool,
 }
 
 impl TestFile {
@@ -88,7 +90,7 @@ impl TestFile {
         let options = BackingOptions { len: units * UNIT, sync, ..options };
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&pool, 0).expect("dup");
         let backing = Arc::new(Backing::new(engine, duplicate, options).expect("backing"));
-        let inner = Inner { blocks: BTreeMap::new(), next: 0, free: Vec::new(), end: u64::MAX };
+        let inner = Inner { blocks: BTreeMap::new(), next: 0, free: Vec::new(), end: u64::MAX, full: false };
         Arc::new(TestFile {
             engine,
             backing,
@@ -157,6 +159,11 @@ impl TestFile {
         }
     }
 
+    /// Whether there is room for another unit.
+    pub fn set_full(&self, full: bool) {
+        self.inner.lock().unwrap().full = full;
+    }
+
     /// Sets the end of the file, in pages.
     pub fn set_end(&self, end: u64) {
         let mut inner = self.inner.lock().unwrap();
@@ -189,6 +196,7 @@ impl TestFile {
             }
             None if !store => map.install(pages, Target::Zero),
             None if map.is_private() => map.install(only, Target::Private { device: None }),
+            None if inner.full => map.install(only, Target::LoadsOnly),
             None => {
                 let device = inner.allocate();
                 self.unmap(unit_pages(unit));

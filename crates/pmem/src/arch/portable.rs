@@ -80,6 +80,19 @@ pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
     Ok(())
 }
 
+/// # Safety
+/// The 8 bytes are mapped writable and aligned.
+pub(crate) unsafe fn compare_exchange_u64(
+    at: *mut u8,
+    current: u64,
+    new: u64,
+) -> Result<u64, Fault> {
+    // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed atomically.
+    let atomic = unsafe { AtomicU64::from_ptr(at.cast()) };
+    let found = atomic.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+    Ok(found.unwrap_or_else(|found| found))
+}
+
 /// Orders all stores before against all after.
 pub(crate) fn fence() {
     core::sync::atomic::fence(Ordering::SeqCst);

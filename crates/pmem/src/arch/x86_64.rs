@@ -52,6 +52,7 @@ unsafe extern "C" {
     fn limpid_pmem_clflush(first: *const u8, lines: usize) -> Returned;
     fn limpid_pmem_load(from: *const u8) -> Returned;
     fn limpid_pmem_store(to: *mut u8, value: u64) -> Returned;
+    fn limpid_pmem_compare_exchange(at: *mut u8, current: u64, new: u64) -> Returned;
 
     // Labels, never called.
     fn limpid_pmem_guard_start();
@@ -198,6 +199,23 @@ pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
     // SAFETY: the caller's own promise. On this architecture every store releases, and the call
     // of foreign code is a barrier to the compiler.
     done(unsafe { limpid_pmem_store(to, value) })
+}
+
+/// What was in the 8 bytes; they are `new` now if that was `current`.
+///
+/// # Safety
+/// As for [`copy`], for 8 aligned bytes to be read and written.
+#[inline]
+pub(crate) unsafe fn compare_exchange_u64(
+    at: *mut u8,
+    current: u64,
+    new: u64,
+) -> Result<u64, Fault> {
+    // SAFETY: the caller's own promise. A locked instruction orders everything, and the call of
+    // foreign code is a barrier to the compiler.
+    let returned = unsafe { limpid_pmem_compare_exchange(at, current, new) };
+    let found = returned.value;
+    done(returned).map(|()| found)
 }
 
 /// Waits until the non-temporal stores and write-backs of this thread have reached the medium.

@@ -273,6 +273,12 @@ LIMPID_ROUTINE limpid_pmem_store
     xor edx, edx
     ret
 
+LIMPID_ROUTINE limpid_pmem_compare_exchange
+    mov rax, rsi
+    lock cmpxchg [rdi], rdx
+    mov edx, 0
+    ret
+
 LIMPID_LABEL limpid_pmem_guard_end
 LIMPID_LABEL limpid_pmem_landing
     ret
