@@ -99,6 +99,8 @@ pub enum Step {
     ShareLockOrder,
     /// Writing back what was forgotten when the block map then refuses to change.
     KeepStoresOnFailure,
+    /// Taking private copies away that lie past the end after a change.
+    DropCutOff,
 }
 
 #[cfg(feature = "canary")]

@@ -25,22 +25,12 @@ type ExclusiveGuard<'a, C> = <Lock<C, ()> as RwLock<()>>::Exclusive<'a>;
 pub(crate) type Outcome<C> = Result<(), DaxError<IomapError<C>>>;
 
 impl<C: Config> Mapping<C> {
-    /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Wants lock 1
-    /// exclusive.
+    /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Private copies
+    /// stay: see `drop_cut_off`. Wants lock 1 exclusive.
     fn break_layout(&self, pages: PageRange, dirty: Dirty) -> ExclusiveGuard<'_, C> {
-        self.break_layout_to(pages, dirty, None)
-    }
-
-    /// As `break_layout`; pages from `past_end` on also lose their private copies.
-    fn break_layout_to(
-        &self,
-        pages: PageRange,
-        dirty: Dirty,
-        past_end: Option<PageIndex>,
-    ) -> ExclusiveGuard<'_, C> {
         loop {
             let guard = self.invalidate_lock.exclusive();
-            match self.unmap_unpinned(pages, past_end) {
+            match self.unmap_unpinned(pages) {
                 Some(ticket) => {
                     cover(Branch::BreakWaitsForPin);
                     drop(guard);
@@ -57,13 +47,20 @@ impl<C: Config> Mapping<C> {
         }
     }
 
+    /// Takes the private copies of what was cut off the file from all maps: of the pages that lie
+    /// past its end now, and did not when it had `old` bytes (C5). Called when the change is over,
+    /// whatever became of it, so that one that fails loses no copy. Nobody can make a new one
+    /// there. Wants locks 1 and 2 exclusive.
+    fn drop_cut_off(&self, old: u64) {
+        let gone = PageRange { start: self.end_page(), end: PageIndex(old.div_ceil(PAGE_SIZE)) };
+        if !gone.is_empty() && !left_out(Step::DropCutOff) {
+            self.discard_copies(gone);
+        }
+    }
+
     /// Unmaps `pages`, rounded out to whole entries. If a pin overlaps them, the place in the queue
     /// of the file's pins, to be waited on with lock 2 let go. Wants lock 2 exclusive.
-    pub(crate) fn unmap_unpinned(
-        &self,
-        pages: PageRange,
-        past_end: Option<PageIndex>,
-    ) -> Option<Ticket<C::Seam>> {
+    pub(crate) fn unmap_unpinned(&self, pages: PageRange) -> Option<Ticket<C::Seam>> {
         // No fault is running, so no entry is added: rounding out now stays true. Whole entries
         // are unmapped, or a part would stay mapped without an entry (I1).
         let rounded = match left_out(Step::RoundOutOnBreak) {
@@ -71,10 +68,7 @@ impl<C: Config> Mapping<C> {
             false => self.index.with(|index| index.round_out(pages)),
         };
         if !left_out(Step::UnmapBeforeFree) {
-            match past_end {
-                Some(end) => self.unmap_past_end(rounded, end),
-                None => self.unmap_range(rounded),
-            }
+            self.unmap_range(rounded);
         }
         let blind = left_out(Step::WaitForPins)
             || (left_out(Step::PinsWithoutMaps) && self.map_count() == 0);
@@ -85,7 +79,8 @@ impl<C: Config> Mapping<C> {
 
     /// Sets the size of the file.
     ///
-    /// Shrinking: when it returns the removed bytes are gone for every map, a load past the last
+    /// Shrinking, or to the size it has: blocks past the end are freed, those of `allocate` with
+    /// `keep_size` included. When it returns the removed bytes are gone for every map, a load past the last
     /// page raises SIGBUS. Growing shows zeroes (C5).
     pub fn truncate(&self, size: u64) -> Outcome<C> {
         if size > MAX_FILE_SIZE {
@@ -94,14 +89,15 @@ impl<C: Config> Mapping<C> {
         }
         let _inode = self.inode_lock.exclusive();
         let old = self.iomap.size();
-        if size >= old {
+        if size > old {
             cover(Branch::TruncateGrows);
             return self.grow(old, size);
         }
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
-        let _guard = self.break_layout_to(gone, Dirty::Forget, Some(gone.start));
+        let _guard = self.break_layout(gone, Dirty::Forget);
         let done = self.shrink(old, size);
+        self.drop_cut_off(old);
         self.or_keep_stores(gone, done)
     }
 
@@ -245,8 +241,11 @@ impl<C: Config> Mapping<C> {
         let _inode = self.inode_lock.exclusive();
         let pages = self.whole_pages(&bytes, |size| bytes.end < size)?;
         cover(Branch::CollapseMoves);
+        let old = self.iomap.size();
         let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
-        self.iomap.collapse(pages).map_err(DaxError::Iomap)
+        let done = self.iomap.collapse(pages).map_err(DaxError::Iomap);
+        self.drop_cut_off(old);
+        done
     }
 
     /// Inserts a hole of whole pages before the end of the file, and moves what follows up.

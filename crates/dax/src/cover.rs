@@ -102,6 +102,7 @@ branches! {
     WriteCopyFails "the copy of a write fails"
     WritePublishesNothing "a write changes neither blocks nor size"
     WritePublishesBlocks "a write publishes blocks"
+    WritePublishedPart "a write is refused, and a part of it is in the file"
     WriteLost "a fault published a block first"
     WriteGrowsOnly "a write past the end into blocks with data"
     WriteGrowsToo "a write publishes blocks and makes the file larger";
@@ -130,8 +131,8 @@ branches! {
     BreakWaitsForPin "who frees or moves blocks waits for a pin"
     ChangeFails "the block map refuses after DIRTY entries were deleted unwritten"
     TruncateTooLarge "a size beyond the largest file"
-    TruncateGrows "truncate makes the file larger, or leaves it"
-    TruncateShrinks "truncate makes the file smaller"
+    TruncateGrows "truncate makes the file larger"
+    TruncateShrinks "truncate makes the file smaller, or leaves it"
     PunchFrees "punch frees whole pages"
     ZeroGrows "zero makes the file larger"
     ZeroKeepsBlocks "zero finds no whole page"
@@ -143,6 +144,7 @@ branches! {
     RangeReachesEnd "a range ends at the end of the file or beyond"
     EdgesWithinPages "a range without a whole page is zeroed"
     EdgesAroundPages "the edges of a range are zeroed"
+    DiscardCopies "private copies past the new end go"
     MoveUnaligned "a range to collapse or insert that is refused"
     RangeRefused "an empty or too large range";
 

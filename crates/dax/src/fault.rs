@@ -304,7 +304,7 @@ impl<C: Config> Mapping<C> {
             target = Target::Private { device };
         }
         if pages.contains(request.page) && owned.len() > 1 && run[0].order() > Order::Pte {
-            self.reasons.with(|reasons| reasons.remove(&request.page.round_down(Order::Pmd).0));
+            self.reasons.with(|reasons| reasons.forget(request.page));
         }
         match vma.mmu.install(pages, target) {
             Ok(()) => FaultOutcome::Installed,

@@ -146,8 +146,7 @@ pub trait Iomap: Send + Sync {
     /// Records that data of the file changed now (mtime, ctime); cheap, made durable later.
     fn touch(&self);
 
-    /// Sets the size; when it shrinks, blocks wholly past the new end are freed. The caller has
-    /// zeroed the rest of the last block.
+    /// Sets the size; when it shrinks or stays, blocks wholly past the new end are freed.
     fn set_size(&self, size: u64) -> Result<(), Self::Error>;
 
     /// Frees the blocks of `pages`: they become a hole.

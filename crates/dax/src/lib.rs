@@ -38,6 +38,7 @@ mod error;
 mod index;
 mod maps;
 mod pins;
+mod reasons;
 mod wait;
 
 mod mapping;

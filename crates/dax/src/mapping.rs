@@ -18,18 +18,19 @@
 //! A transaction (3) is never held while an entry lock (4) is waited for: the block map opens and
 //! closes it inside one call. So a fault may call it with its entry lock held.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use limpid_pmem::Media;
 
+use crate::cover::{Branch, cover};
 use crate::entry::{Entry, Marks};
 use crate::error::Fallback;
 use crate::index::Index;
 use crate::iomap::Iomap;
 use crate::maps::{Maps, Vma};
 use crate::pins::Pins;
+use crate::reasons::Reasons;
 use crate::seam::{Mutex as _, RwLock as _, Seam};
 use crate::units::{Order, PAGE_SIZE, PageIndex, PageRange};
 use crate::wait::{Key, WaitTable};
@@ -104,7 +105,7 @@ pub struct Mapping<C: Config> {
     pub(crate) maps: Lock<C, Maps>,
     pub(crate) index: Leaf<C, Index>,
     pub(crate) pins: Leaf<C, Pins>,
-    pub(crate) reasons: Leaf<C, BTreeMap<u64, Fallback>>,
+    pub(crate) reasons: Leaf<C, Reasons>,
     pub(crate) counters: Counters,
 }
 
@@ -129,7 +130,7 @@ impl<C: Config> Mapping<C> {
             maps: Lock::<C, Maps>::new(Maps::default()),
             index: Leaf::<C, Index>::new(Index::default()),
             pins: Leaf::<C, Pins>::new(Pins::default()),
-            reasons: Leaf::<C, _>::new(BTreeMap::new()),
+            reasons: Leaf::<C, _>::new(Reasons::default()),
             counters: Counters::default(),
         }
     }
@@ -214,16 +215,15 @@ impl<C: Config> Mapping<C> {
         }
     }
 
-    /// Why the 2 MiB unit that holds `page` was last mapped with small pages, if it was.
+    /// Why the 2 MiB unit that holds `page` was last mapped with small pages, if it was. The
+    /// reasons of the units that fell back first are forgotten when there are thousands.
     pub fn fallback_reason(&self, page: PageIndex) -> Option<Fallback> {
-        let unit = page.round_down(Order::Pmd).0;
-        self.reasons.with(|reasons| reasons.get(&unit).copied())
+        self.reasons.with(|reasons| reasons.of(page))
     }
 
     pub(crate) fn note_fallback(&self, page: PageIndex, reason: Fallback) {
         count(&self.counters.fallbacks[reason as usize]);
-        let unit = page.round_down(Order::Pmd).0;
-        self.reasons.with(|reasons| reasons.insert(unit, reason));
+        self.reasons.with(|reasons| reasons.note(page, reason));
     }
 
     pub(crate) fn key(&self, start: PageIndex) -> Key {
@@ -248,24 +248,13 @@ impl<C: Config> Mapping<C> {
         }
     }
 
-    /// As [`unmap_range`](Self::unmap_range), in the same one walk also without the private copies
-    /// of the pages from `end` on, which are past the end of the file from now on (C5).
-    pub(crate) fn unmap_past_end(&self, pages: PageRange, end: PageIndex) {
+    /// Takes all that `pages` show from the private maps, the copies included: the pages lie past
+    /// the end of the file. Wants no lock of class 6.
+    pub(crate) fn discard_copies(&self, pages: PageRange) {
         let maps = self.maps.shared();
-        if maps.is_empty() || pages.is_empty() {
-            return;
-        }
-        count(&self.counters.unmaps);
-        for vma in maps.overlapping(pages) {
-            let before = PageRange { start: pages.start, end: end.max(pages.start) };
-            let kept = vma.pages.intersect(before);
-            if !kept.is_empty() {
-                vma.mmu.unmap(kept);
-            }
-            let gone = vma.pages.intersect(PageRange::from(end)).intersect(pages);
-            if !gone.is_empty() {
-                vma.mmu.discard(gone);
-            }
+        for vma in maps.overlapping(pages).filter(|vma| !vma.shared) {
+            cover(Branch::DiscardCopies);
+            vma.mmu.discard(vma.pages.intersect(pages));
         }
     }
 

@@ -122,9 +122,8 @@ where
         from: PageRange,
     ) -> Option<crate::wait::Ticket<C::Seam>> {
         let blind = left_out(Step::UnmapBeforeShare);
-        let pinned = self.unmap_unpinned(to, None);
-        let pinned =
-            pinned.or_else(|| if blind { None } else { source.unmap_unpinned(from, None) });
+        let pinned = self.unmap_unpinned(to);
+        let pinned = pinned.or_else(|| if blind { None } else { source.unmap_unpinned(from) });
         if pinned.is_none() {
             self.remove_entries(to, Dirty::Forget);
             let dirty = match left_out(Step::CleanBeforeShare) {

@@ -177,7 +177,8 @@ impl<C: Config> Mapping<C> {
         progress: &mut Progress,
     ) -> Result<(), DaxError<IomapError<C>>> {
         let fresh = batch.iter().any(|extent| extent.backing != Backing::Mapped);
-        let extend = stop > self.iomap.size();
+        let size = self.iomap.size();
+        let extend = stop > size;
         if !fresh && !extend {
             cover(Branch::WritePublishesNothing);
             self.iomap.touch();
@@ -201,7 +202,12 @@ impl<C: Config> Mapping<C> {
         let published = match published {
             Ok(published) => published,
             Err(error) => {
-                progress.at = self.reached(batch, progress.at..stop);
+                let reached = self.published_part(batch, stop, size);
+                if reached > progress.at {
+                    cover(Branch::WritePublishedPart);
+                    progress.at = reached;
+                }
+                progress.fenced = false;
                 return Err(DaxError::Iomap(error));
             }
         };
@@ -214,28 +220,17 @@ impl<C: Config> Mapping<C> {
         Ok(())
     }
 
-    /// How far a batch came whose publishing failed: a block map that needs several commits for it
-    /// may have made the first of them. What was copied in place is written, and so is what the map
-    /// has at the batch's blocks now, as far as the file reaches. Wants lock 1 exclusive.
-    fn reached(&self, batch: &[Extent], written: core::ops::Range<u64>) -> u64 {
-        let mut at = written.start;
-        for extent in batch {
-            let part = at..extent.pages.end.offset().min(written.end);
-            let pages = PageRange::covering(&part);
-            let there = || {
-                let now = self.iomap.begin(pages, Intent::Read);
-                now.is_ok_and(|now| {
-                    now.backing == Backing::Mapped
-                        && now.device_at(part.start) == extent.device_at(part.start)
-                        && now.pages.end >= pages.end
-                })
-            };
-            if extent.backing != Backing::Mapped && !there() {
-                break;
-            }
-            at = part.end;
-        }
-        at.min(self.iomap.size().max(written.start))
+    /// How far a batch is in the file that could not be published to its end: so many extents may
+    /// take several commits, of which the first ones stand. Sure are what was written in place,
+    /// and how far the file has grown from `old` bytes, which only this write can do (lock 1).
+    /// That a fresh block is found where it was to go proves nothing: given back, it may have
+    /// become the block of a fault at the same page.
+    fn published_part(&self, batch: &[Extent], stop: u64, old: u64) -> u64 {
+        let in_place = batch.iter().take_while(|extent| extent.backing == Backing::Mapped);
+        let in_place = in_place.last().map_or(0, |extent| extent.pages.end.offset());
+        let size = self.iomap.size();
+        let grown = if size > old { size } else { 0 };
+        in_place.max(grown).min(stop).min(size)
     }
 
     /// One invalidation for the whole call: the pages whose backing changed, and those that were

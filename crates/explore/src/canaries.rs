@@ -431,4 +431,10 @@ pub const ALL: &[Canary] = &[
         Plant::Step(Step::KeepStoresOnFailure),
         "fails/Change-0/dirty-pte/kernel/punch 1..4 | store r[2]",
     ),
+    canary(
+        "L21",
+        "private copies stay past the end of a file that became shorter",
+        Plant::Step(Step::DropCutOff),
+        "sequence/collapse below a private copy",
+    ),
 ];

@@ -325,7 +325,28 @@ pub fn sequences() -> Vec<Scenario> {
     ]
     .into_iter()
     .chain(sequences_of_loss(&small_store))
+    .chain(sequences_of_cuts())
     .collect()
+}
+
+/// Private copies of what is cut off the file, or is not after all.
+fn sequences_of_cuts() -> Vec<Scenario> {
+    let store = Op::Store { map: PRIVATE, cell: 1024 };
+    let load = Op::Load { map: PRIVATE, cell: 1024 };
+    let scenario = |name: &str, ops: Vec<Op>| {
+        let actors = vec![ops, vec![load.clone()]];
+        Scenario::new(Start::CleanPmd, Flavour::Kernel, actors).named(&format!("sequence/{name}"))
+    };
+    let grown = Op::Truncate { cells: 2048 };
+    let truncated = vec![store.clone(), Op::Truncate { cells: 1024 }, grown, load.clone()];
+    let collapsed = vec![store, Op::Collapse { cells: 0..1024 }];
+    let fails = Fails { actor: 0, call: Call::Change, nth: 0 };
+    vec![
+        scenario("truncate a private copy away, then grow", truncated.clone()),
+        scenario("collapse below a private copy", collapsed.clone()),
+        scenario("truncate a private copy away", truncated[..2].to_vec()).fails(fails),
+        scenario("collapse below a private copy", collapsed).fails(fails),
+    ]
 }
 
 /// What is lost, or shared, under an operation that is under way.

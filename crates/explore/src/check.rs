@@ -84,11 +84,17 @@ fn agrees(file: &FileState, slot: &Slot) -> bool {
     }
 }
 
-/// I1: what a page table shows has an entry. I3: what may be stored to is marked. I6: no page
+/// I1: what a page table shows has an entry. C5: nothing is past the end, private copies included. I3: what may be stored to is marked. I6: no page
 /// table refers to a free block.
 fn page_tables(world: &mut World) {
     let mut found = None;
     for (map, tables) in world.tables.iter().enumerate().filter(|(_, tables)| tables.used) {
+        let file = &world.files[tables.spec.file];
+        let end = file.size.div_ceil(limpid_dax::PAGE_SIZE);
+        if !world.changing(tables.spec.file) && tables.has_copy_from(end) {
+            let map = (b'p' + map as u8) as char;
+            found = Some(("C5", format!("map {map} has a private copy past the end")));
+        }
         for (run, pte) in tables.ptes.iter() {
             let (shift, writable) = match pte {
                 Pte::None | Pte::Poison => continue,

@@ -47,7 +47,7 @@ fn class_of<T>() -> Class {
         Class::Pins
     } else if name.contains("wait::Waiter") {
         Class::Queue
-    } else if name.ends_with("Fallback>") {
+    } else if name.ends_with("reasons::Reasons") {
         Class::Silent
     } else {
         Class::Opaque

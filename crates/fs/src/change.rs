@@ -20,16 +20,18 @@ use crate::tx::Tx;
 pub(crate) const STEP: u64 = 32 * GROUP;
 
 impl Inode {
-    /// Changes the size. Blocks wholly past the end are freed; if they are so many that it takes
-    /// several transactions, the first notes the inode as an orphan, so that a crash in between
-    /// only delays the rest to the next opening.
+    /// Changes the size. Blocks wholly past the end are freed, unless the file grows; if they are
+    /// so many that it takes several transactions, the first notes the inode as an orphan, so that
+    /// a crash in between only delays the rest to the next opening.
     pub(crate) fn resize(&self, size: u64) -> Result<()> {
         if size > MAX_FILE_SIZE {
             return Err(FsError::TooLarge);
         }
         self.core.writable()?;
         let mut state = self.write_mapped()?;
-        if size < state.meta.size {
+        let last = state.map.as_ref().and_then(|map| map.last_key_value());
+        let past = last.is_some_and(|(_, run)| run.end() > size.div_ceil(BLOCK));
+        if size < state.meta.size || (size == state.meta.size && past) {
             self.core.space.soft.release(&self.core.space, self.ino().0);
             return self.cut_to(&mut state, size);
         }

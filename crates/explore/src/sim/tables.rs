@@ -94,6 +94,11 @@ impl Tables {
         self.private.iter().find(|copy| copy.0 == page).map(|copy| copy.1)
     }
 
+    /// True if there is a private copy of a page from `end` on.
+    pub fn has_copy_from(&self, end: u64) -> bool {
+        self.private.iter().any(|copy| u64::from(copy.0) >= end)
+    }
+
     /// True if a page of this map shows a block of `device` (pages).
     pub fn shows_device(&self, device: &Range<u32>) -> bool {
         self.ptes.iter().any(|(pages, pte)| match pte {

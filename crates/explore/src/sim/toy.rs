@@ -351,7 +351,7 @@ impl Iomap for ToyBlockMap {
 
     fn set_size(&self, size: u64) -> Result<(), ToyError> {
         self.with(|state| {
-            if size < state.files[self.file].size {
+            if size <= state.files[self.file].size {
                 let gone = range(PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE))));
                 state.free(self.file, gone);
             }
