@@ -99,6 +99,8 @@ pub enum Step {
     ShareLockOrder,
     /// Writing back what was forgotten when the block map then refuses to change.
     KeepStoresOnFailure,
+    /// Locking the pages behind a store before they get blocks.
+    LockAhead,
     /// Taking private copies away that lie past the end after a change.
     DropCutOff,
 }

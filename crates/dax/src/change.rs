@@ -80,8 +80,8 @@ impl<C: Config> Mapping<C> {
     /// Sets the size of the file.
     ///
     /// Shrinking, or to the size it has: blocks past the end are freed, those of `allocate` with
-    /// `keep_size` included. When it returns the removed bytes are gone for every map, a load past the last
-    /// page raises SIGBUS. Growing shows zeroes (C5).
+    /// `keep_size` included. When it returns the removed bytes are gone for every map, a load past
+    /// the last page raises SIGBUS. Growing shows zeroes (C5).
     pub fn truncate(&self, size: u64) -> Outcome<C> {
         if size > MAX_FILE_SIZE {
             cover(Branch::TruncateTooLarge);

@@ -28,6 +28,7 @@ branches! {
     FaultPastEnd "a fault past the end of the file"
     FaultFailed "a fault that the block map or the medium refuses"
     OrderPrivateStore "a private store wants a single page"
+    OrderStoreUnit "a store to a hole takes small pages"
     OrderMapBounds "the unit reaches beyond the map"
     OrderEndOfFile "the unit reaches beyond the end of the file"
     RefuseKeepsShared "a refused store leaves the shared blocks to loads"
@@ -67,6 +68,13 @@ branches! {
     AroundStops "a neighbour is in use or shows something else"
     AroundAnswerFails "the block map fails after the neighbours are locked"
     AroundGivesBack "a neighbour changed before it was locked";
+
+    "ahead.rs":
+    AheadStops "a page behind a store is in use"
+    AheadNoHole "a page to store to is no hole any more"
+    AheadUnmapsZeroes "zeroes are unmapped before pages behind a store get blocks"
+    AheadLost "a write published a block behind a store first"
+    AheadClaims "a store takes pages behind it";
 
     "lock.rs":
     LookConflict "smaller entries stand where a large one is wanted"

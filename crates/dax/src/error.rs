@@ -74,17 +74,20 @@ pub enum Fallback {
     NoSpace,
     /// A store to a private map copies one page.
     PrivateStore,
+    /// Stores to holes take small pages ([`StoreUnit::Page`](crate::StoreUnit::Page)).
+    StoreUnit,
 }
 
 impl Fallback {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Fallback; 6] = [
+    pub const ALL: [Fallback; 7] = [
         Fallback::MapBounds,
         Fallback::EndOfFile,
         Fallback::Conflict,
         Fallback::Layout,
         Fallback::NoSpace,
         Fallback::PrivateStore,
+        Fallback::StoreUnit,
     ];
 
     /// One sentence for people.
@@ -96,6 +99,7 @@ impl Fallback {
             Fallback::Layout => "the unit's blocks are not one aligned run on the medium",
             Fallback::NoSpace => "no aligned free 2 MiB on the medium",
             Fallback::PrivateStore => "a store to a private map copies 4 KiB",
+            Fallback::StoreUnit => "stores to holes take 4 KiB each, to save space",
         }
     }
 }

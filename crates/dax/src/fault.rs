@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 use limpid_pmem::Media as _;
 
+use crate::ahead::{Claimed, StoreUnit};
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
 use crate::entry::Entry;
@@ -42,6 +43,8 @@ pub(crate) struct Request<'a> {
     pub private_store: bool,
     /// Whether storage is installed writable, and so counts as DIRTY (I3).
     pub writable: bool,
+    /// Stores to holes take small pages.
+    pub small: bool,
     /// What the block map said before the lock was taken; a planted bug (canary), else `None`.
     pub early: Option<Extent>,
 }
@@ -68,8 +71,11 @@ impl<C: Config> Mapping<C> {
             store: access == Access::Store && vma.shared,
             private_store: access == Access::Store && !vma.shared,
             writable: false,
+            small: false,
             early: None,
         };
+        let unit = vma.store_unit.unwrap_or(self.policy.store_unit);
+        request.small = request.store && unit == StoreUnit::Page;
         request.writable = vma.shared
             && vma.writable
             && (access == Access::Store || !vma.mmu.storage_stores_fault());
@@ -163,8 +169,13 @@ impl<C: Config> Mapping<C> {
             self.note_fallback(page, Fallback::PrivateStore);
             return Order::Pte;
         }
-        let mut order = self.policy.largest;
         let end = self.end_page();
+        if page < end && self.stores_small(request) {
+            cover(Branch::OrderStoreUnit);
+            self.note_fallback(page, Fallback::StoreUnit);
+            return Order::Pte;
+        }
+        let mut order = self.policy.largest;
         while let Some(smaller) = order.smaller() {
             let unit = page.unit(order);
             let reason = if !request.vma.pages.covers(unit) || !request.vma.mmu.can_map_huge(page) {
@@ -236,6 +247,11 @@ impl<C: Config> Mapping<C> {
             cover(Branch::EndInsideUnit);
             return Err(Unresolved::Smaller(Fallback::EndOfFile));
         }
+        if request.small && locked.order() == Order::Pte && !locked.found.is_storage() {
+            if let Some(Claimed { run, shown }) = self.claim_ahead(request, locked, end)? {
+                return Ok(self.show_and_install(request, run, shown));
+            }
+        }
         let shown = self.resolve(&locked, request.wants(), request.early)?;
         if left_out(Step::UnmapAfterEntries) {
             widen_window();
@@ -245,27 +261,40 @@ impl<C: Config> Mapping<C> {
         } else {
             self.lock_around(request, locked, shown, end)
         };
+        Ok(self.show_and_install(request, run, shown))
+    }
+
+    /// Shows and installs a run of owned entries, and gives them back.
+    fn show_and_install(
+        &self,
+        request: &Request<'_>,
+        run: Vec<Locked>,
+        shown: Shown,
+    ) -> FaultOutcome<IomapError<C>> {
         self.show(&run, shown, request.writable);
         let outcome = self.install(request, &run, shown);
         for locked in run {
             self.unlock_entry(locked);
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Writes what the owned entries show into the index. Where one showed something else, all
     /// maps of it are unmapped *before* it is replaced: else they would show the old thing
     /// without an entry (I1). DIRTY is set before anything becomes writable (I3).
     pub(crate) fn show(&self, run: &[Locked], shown: Shown, writable: bool) {
-        for locked in run {
+        let replaced = |locked: &&Locked| {
             let to = entry_for(shown, run[0].start, locked);
-            if !locked.found.is_empty()
-                && !locked.found.same_target(to)
-                && !left_out(Step::UnmapZeroOnReplace)
-            {
-                cover(Branch::ShowReplaces);
-                self.unmap_range(locked.pages());
-            }
+            !locked.found.is_empty() && !locked.found.same_target(to)
+        };
+        let mut replaced = run.iter().filter(replaced);
+        if let Some(first) = replaced.next()
+            && !left_out(Step::UnmapZeroOnReplace)
+        {
+            // One walk: what lies between is owned, too.
+            cover(Branch::ShowReplaces);
+            let last = replaced.next_back().unwrap_or(first);
+            self.unmap_range(PageRange { start: first.start, end: last.pages().end });
         }
         self.index.with(|index| {
             for locked in run {

@@ -18,8 +18,8 @@
 //! - I9 the caller's memory is touched with the inode lock at most.
 //!
 //! Reading order: `entry`, `index`, `wait`, `mapping` (state and lock order), `lock`, `fault`,
-//! `resolve`, `around`, `read`, `write`, `copy`, `invalidate`, `writeback`, `change`, `share`,
-//! `pin`.
+//! `resolve`, `around`, `ahead`, `read`, `write`, `copy`, `invalidate`, `writeback`, `change`,
+//! `share`, `pin`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -43,6 +43,7 @@ mod wait;
 
 mod mapping;
 
+mod ahead;
 mod around;
 mod buffer;
 mod change;
@@ -57,6 +58,7 @@ mod share;
 mod write;
 mod writeback;
 
+pub use ahead::StoreUnit;
 pub use buffer::{Sink, Source};
 pub use canary::Step;
 #[cfg(feature = "canary")]

@@ -23,6 +23,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use limpid_pmem::Media;
 
+use crate::ahead::StoreUnit;
 use crate::cover::{Branch, cover};
 use crate::entry::{Entry, Marks};
 use crate::error::Fallback;
@@ -56,11 +57,21 @@ pub struct FaultPolicy {
     /// Fault-around: a fault installs up to this many bytes around the page, if they lie in the
     /// same extent. 0 switches it off.
     pub around: u64,
+    /// What a store to a hole takes, in maps that do not say it themselves.
+    pub store_unit: StoreUnit,
+    /// With [`StoreUnit::Page`]: most bytes that a store takes, its own page included, where stores
+    /// follow one another; up to 2 MiB. 0 is the page alone.
+    pub ahead: u64,
 }
 
 impl Default for FaultPolicy {
     fn default() -> Self {
-        FaultPolicy { largest: Order::Pmd, around: 32 << 20 }
+        FaultPolicy {
+            largest: Order::Pmd,
+            around: 32 << 20,
+            store_unit: StoreUnit::Huge,
+            ahead: Order::Pmd.bytes(),
+        }
     }
 }
 

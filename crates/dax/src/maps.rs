@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
+use crate::ahead::StoreUnit;
 use crate::mmu::Mmu;
 use crate::units::PageRange;
 
@@ -14,6 +15,8 @@ pub struct Vma {
     pub shared: bool,
     /// Whether the map may be stored to at all.
     pub writable: bool,
+    /// What its stores to holes take; `None` as the policy has it.
+    pub store_unit: Option<StoreUnit>,
     /// Its page tables.
     pub mmu: Arc<dyn Mmu>,
 }

@@ -169,7 +169,7 @@ impl<C: Config> Mapping<C> {
     /// are shared; if they cease to be meanwhile, a write may go into them in place, but then the
     /// copy is not published. They cannot become shared again before it would be: that takes lock
     /// 2 exclusive.
-    fn claim(&self, extent: &Extent) -> Result<Published, Unresolved<IomapError<C>>> {
+    pub(crate) fn claim(&self, extent: &Extent) -> Result<Published, Unresolved<IomapError<C>>> {
         let bytes = extent.pages.bytes();
         let mut written = bytes.start..bytes.start;
         if extent.backing.is_fresh() {

@@ -437,4 +437,10 @@ pub const ALL: &[Canary] = &[
         Plant::Step(Step::DropCutOff),
         "sequence/collapse below a private copy",
     ),
+    canary(
+        "L22",
+        "pages behind a store get blocks that nobody has locked",
+        Plant::Step(Step::LockAhead),
+        "ahead/zero/load q[1026]",
+    ),
 ];

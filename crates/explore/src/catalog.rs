@@ -349,6 +349,39 @@ fn sequences_of_cuts() -> Vec<Scenario> {
     ]
 }
 
+/// Stores to a hole behind data, which take two pages each, beside what meets the second one.
+pub fn ahead() -> Vec<Scenario> {
+    let punch = Op::Punch { cells: 1024..2048 };
+    let stores = [Op::Store { map: WHOLE, cell: 1024 }, Op::Store { map: WHOLE, cell: 1026 }];
+    let others = [
+        Op::Load { map: READER, cell: 1026 },
+        Op::Store { map: WHOLE, cell: 1027 },
+        Op::Write { cells: 1025..1027 },
+        Op::Write { cells: 1026..1027 },
+        Op::Punch { cells: 1026..2048 },
+        Op::Truncate { cells: 1026 },
+        Op::Sync { cells: 1024..2048 },
+        Op::Pin { cells: 1026..1028 },
+    ];
+    let mut scenarios = Vec::new();
+    for other in others {
+        // The second page is loaded first, or not; then it shows zeroes when it gets a block.
+        let loads = Op::Load { map: READER, cell: 1026 };
+        for (name, first) in [("hole", vec![punch.clone()]), ("zero", vec![punch.clone(), loads])] {
+            let store = stores[0].clone();
+            let actors = vec![[first, vec![store]].concat(), vec![other.clone()]];
+            let scenario = Scenario::new(Start::CleanPmd, Flavour::Kernel, actors);
+            scenarios.push(scenario.ahead(2 * PAGE).named(&format!("ahead/{name}/{other}")));
+        }
+    }
+    let fails = |nth| Fails { actor: 0, call: Call::Begin, nth };
+    let in_order = vec![vec![punch, stores[0].clone(), stores[1].clone()], vec![]];
+    let in_order = Scenario::new(Start::CleanPmd, Flavour::Kernel, in_order);
+    let in_order = in_order.ahead(2 * PAGE).named("ahead/in order");
+    scenarios.extend((0..6).map(|nth| in_order.clone().fails(fails(nth))));
+    scenarios
+}
+
 /// What is lost, or shared, under an operation that is under way.
 fn sequences_of_loss(small_store: &Op) -> Vec<Scenario> {
     let scenario = |name: &str, start, actors| {
@@ -394,6 +427,7 @@ pub fn all() -> Vec<Scenario> {
     scenarios.extend(sequences());
     scenarios.extend(pairs(Flavour::Kernel));
     scenarios.extend(fault_around());
+    scenarios.extend(ahead());
     scenarios.extend(sharing());
     scenarios.extend(failures());
     scenarios.extend(tracking(Flavour::Noted));

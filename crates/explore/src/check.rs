@@ -84,8 +84,8 @@ fn agrees(file: &FileState, slot: &Slot) -> bool {
     }
 }
 
-/// I1: what a page table shows has an entry. C5: nothing is past the end, private copies included. I3: what may be stored to is marked. I6: no page
-/// table refers to a free block.
+/// I1: what a page table shows has an entry. C5: no private copy lies past the end. I3: what may be
+/// stored to is marked. I6: no page table refers to a free block.
 fn page_tables(world: &mut World) {
     let mut found = None;
     for (map, tables) in world.tables.iter().enumerate().filter(|(_, tables)| tables.used) {

@@ -5,9 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use generator::{Generator, Gn};
-use limpid_dax::{
-    Config, FaultPolicy, Mapping, Order, PageIndex, PageRange, Vma, WaitTable, WriteAt,
-};
+use limpid_dax::{Config, Mapping, PageIndex, PageRange, Vma, WaitTable, WriteAt};
 use limpid_pmem::Media;
 use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
@@ -109,7 +107,7 @@ fn make_vmas<B: Subject>(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
     let make = |(map, spec): (usize, &MapSpec)| {
         let mmu = B::page_tables(SimMmu { map });
         let pages = PageRange::new(spec.start.into(), spec.end.into());
-        Arc::new(Vma { pages, shared: spec.shared, writable: spec.writable, mmu })
+        Arc::new(Vma { pages, shared: spec.shared, writable: spec.writable, store_unit: None, mmu })
     };
     scenario.maps.iter().enumerate().map(make).collect()
 }
@@ -153,7 +151,7 @@ impl<B: Subject> Lab<B> {
                 Arc::new(block_map),
                 Arc::new(SimMedia),
                 self.waits.clone(),
-                FaultPolicy { largest: Order::Pmd, around: scenario.around },
+                scenario.policy(),
             ))
         };
         self.mappings = files.into_iter().enumerate().map(mapping).collect();

@@ -1,5 +1,7 @@
 //! Scenarios: a start state, the maps, and what each actor does.
 
+use limpid_dax::{FaultPolicy, Order, StoreUnit};
+
 use crate::history::{FILE_CELLS, file_of};
 use crate::ops::Op;
 use crate::sim::{MapSpec, Tracking};
@@ -77,6 +79,8 @@ pub struct Scenario {
     pub size: u32,
     /// Fault-around in bytes.
     pub around: u64,
+    /// Stores to holes take small pages, and so many bytes ahead.
+    pub ahead: Option<u64>,
     /// The maps.
     pub maps: Vec<MapSpec>,
     /// Operations of each actor, at most four actors.
@@ -189,6 +193,7 @@ impl Scenario {
             start,
             size,
             around: 0,
+            ahead: None,
             maps: usual_maps(flavour),
             actors,
             fails: None,
@@ -226,6 +231,19 @@ impl Scenario {
     pub fn around(mut self, bytes: u64) -> Scenario {
         self.around = bytes;
         self
+    }
+
+    /// The same with stores that take small pages, and so many bytes ahead.
+    pub fn ahead(mut self, bytes: u64) -> Scenario {
+        self.ahead = Some(bytes);
+        self
+    }
+
+    /// How faults behave in it.
+    pub fn policy(&self) -> FaultPolicy {
+        let store_unit = if self.ahead.is_some() { StoreUnit::Page } else { StoreUnit::Huge };
+        let ahead = self.ahead.unwrap_or_default();
+        FaultPolicy { largest: Order::Pmd, around: self.around, store_unit, ahead }
     }
 
     /// The same with a call that fails.

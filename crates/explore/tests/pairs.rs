@@ -48,6 +48,11 @@ fn all_schedules_of_pairs_with_fault_around() {
 }
 
 #[test]
+fn all_schedules_of_stores_that_take_pages_ahead() {
+    all_clean(&catalog::ahead(), Search::Complete);
+}
+
+#[test]
 fn all_schedules_of_pairs_on_shared_blocks() {
     all_clean(&catalog::sharing(), Search::Complete);
 }

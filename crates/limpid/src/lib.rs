@@ -50,7 +50,7 @@ pub use error::{Error, Result};
 pub use file::File;
 pub use fsck::{dump, fsck};
 pub use inodes::{AccessTimes, Held, InodeEntry, Inodes, NewInode, Opening};
-pub use limpid_dax::{Fallback, Stats as DaxStats, WriteAt};
+pub use limpid_dax::{Fallback, Stats as DaxStats, StoreUnit, WriteAt};
 pub use limpid_fs::{DumpOf, Field as DumpField, Section};
 pub use limpid_fs::{
     Finding, FsError, FsckProgress, FsckReport, Ino, Kind as NewKind, Problem, Statfs,

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use limpid_dax::{Access, Fallback, FaultOutcome, Order, PAGE_SIZE, PageIndex, PageRange, Vma};
+use limpid_dax::{
+    Access, Fallback, FaultOutcome, Order, PAGE_SIZE, PageIndex, PageRange, StoreUnit, Vma,
+};
 use limpid_mmu::{
     AccessError, FaultHandler, FaultOutcome as Settled, LinuxMap, MapSpec, PageSizes,
 };
@@ -34,6 +36,7 @@ pub struct MapOptions {
     write: bool,
     private: bool,
     range: Option<Range<u64>>,
+    store_unit: Option<StoreUnit>,
 }
 
 impl MapOptions {
@@ -60,6 +63,13 @@ impl MapOptions {
         self
     }
 
+    /// What a store to a hole takes; the default is what the pool was opened with
+    /// ([`PoolOptions::store_unit`](crate::PoolOptions::store_unit), which has more).
+    pub fn store_unit(&mut self, unit: StoreUnit) -> &mut Self {
+        self.store_unit = Some(unit);
+        self
+    }
+
     /// Makes the map. The file must be open for reading, and for writing if the map is shared and
     /// takes stores. The range must lie within the file and not be empty.
     pub fn map(&self, file: &File) -> Result<Map> {
@@ -77,7 +87,7 @@ impl MapOptions {
             let len = bytes.end - bytes.start;
             return Err(Error::OutOfRange { at: bytes.start, len, size });
         }
-        Map::new(file, bytes, self.write, self.private)
+        Map::new(file, bytes, self)
     }
 }
 
@@ -152,8 +162,9 @@ pub struct Map {
 }
 
 impl Map {
-    fn new(file: &File, bytes: Range<u64>, write: bool, private: bool) -> Result<Map> {
+    fn new(file: &File, bytes: Range<u64>, options: &MapOptions) -> Result<Map> {
         file.pool.here()?;
+        let (write, private) = (options.write, options.private);
         file.fetch_newer(bytes.clone());
         let (engine, backing) = file.pool.backing()?;
         let granularity = backing.options().granularity.max(PAGE_SIZE);
@@ -163,7 +174,10 @@ impl Map {
         };
         let spec = MapSpec { pages, writable: write, private };
         let map = LinuxMap::new(engine, backing, spec)?;
-        let vma = Arc::new(Vma { pages, shared: !private, writable: write, mmu: map.clone() });
+        // Where the medium can be mapped in large units only, so can what a store takes.
+        let store_unit = options.store_unit.filter(|_| granularity == PAGE_SIZE);
+        let (shared, writable) = (!private, write);
+        let vma = Arc::new(Vma { pages, shared, writable, store_unit, mmu: map.clone() });
         let node = file.node.clone();
         node.mapping.add_map(vma.clone());
         let faults = Faults { node: Arc::downgrade(&node), vma: Arc::downgrade(&vma) };

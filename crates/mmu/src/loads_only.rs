@@ -23,10 +23,10 @@ use rustix::io::Errno;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::thread::block_signals;
 use crate::map::{LinuxMap, State};
 use crate::mm::{Span, fatal};
 use crate::segments::Shown;
+use crate::thread::block_signals;
 use crate::uffd::{REFUSE_FEATURES, Uffd};
 
 /// How long stores to a page are refused before the next one is tried again.

@@ -145,8 +145,8 @@ impl LinuxMap {
             let island = match shown {
                 Shown::Zero { island } | Shown::Empty { island } => island,
                 Shown::ZeroReadOnly | Shown::Poison => 0,
-                // Copies of a private map are not touched by this, nor is what is barred; what takes
-                // loads only was replaced before.
+                // Copies of a private map are not touched by this, nor is what is barred; what is
+                // for loads only was replaced before.
                 Shown::Storage { .. } | Shown::Barred { .. } | Shown::LoadsOnly { .. } => continue,
             };
             state.segments.set(part, Shown::Empty { island }, island);

@@ -118,7 +118,13 @@ impl File<'_> {
     pub fn store(&self, at: u64, len: usize, who: u8, flush: bool) -> Done {
         let pages = PageRange::new(0, self.inode.size().div_ceil(4096).max(1));
         let tables = Arc::new(Tables::default());
-        let vma = Arc::new(Vma { pages, shared: true, writable: true, mmu: tables.clone() });
+        let vma = Arc::new(Vma {
+            pages,
+            shared: true,
+            writable: true,
+            store_unit: None,
+            mmu: tables.clone(),
+        });
         self.mapping.add_map(vma.clone());
         let mut done = Ok(());
         for (index, bytes) in pattern(len, who).chunks(8).enumerate() {

@@ -49,7 +49,10 @@ pub(crate) enum Pte {
     Zero,
     /// Zeroes, of which the next store is refused; the one after it faults again.
     LoadsOnly,
-    Storage { shift: i32, writable: bool },
+    Storage {
+        shift: i32,
+        writable: bool,
+    },
     Poison,
 }
 

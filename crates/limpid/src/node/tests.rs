@@ -51,7 +51,13 @@ fn closing_writes_back_what_was_stored_through_maps() {
     node.mapping.write(WriteAt::Offset(0), &[1; 4096][..]).unwrap();
     let tables = Arc::new(OnePage::default());
     let pages = PageRange::new(0, 1);
-    let vma = Arc::new(Vma { pages, shared: true, writable: true, mmu: tables.clone() });
+    let vma = Arc::new(Vma {
+        pages,
+        shared: true,
+        writable: true,
+        store_unit: None,
+        mmu: tables.clone(),
+    });
     node.mapping.add_map(vma.clone());
     assert_eq!(node.mapping.fault(&vma, PageIndex(0), Access::Store), FaultOutcome::Installed);
     let device = tables.0.lock().unwrap().expect("the page shows storage");

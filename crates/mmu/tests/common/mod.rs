@@ -90,7 +90,13 @@ impl TestFile {
         let options = BackingOptions { len: units * UNIT, sync, ..options };
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&pool, 0).expect("dup");
         let backing = Arc::new(Backing::new(engine, duplicate, options).expect("backing"));
-        let inner = Inner { blocks: BTreeMap::new(), next: 0, free: Vec::new(), end: u64::MAX, full: false };
+        let inner = Inner {
+            blocks: BTreeMap::new(),
+            next: 0,
+            free: Vec::new(),
+            end: u64::MAX,
+            full: false,
+        };
         Arc::new(TestFile {
             engine,
             backing,
