@@ -151,7 +151,7 @@ fn join(of: &mut Vec<Dropping>) {
     of.retain(|dropping| {
         let Some(done) = dropping.done else { return true };
         let Range { start, end } = dropping.pages.clone();
-        let all = all.get_or_insert_with(|| Dropping {
+        let all = all.get_or_insert(Dropping {
             number: 0,
             pages: start..end,
             done: Some(done),

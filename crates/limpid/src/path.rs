@@ -93,7 +93,7 @@ pub(crate) fn walk(fs: &Fs, path: &Path, last: Last) -> Result<Place, WalkError>
     let mut walk = Walk { fs, dir: fs.root(), todo: names(bytes), links: 0 };
     let mut slash = bytes.ends_with(b"/");
     loop {
-        walk.to_last_name()?;
+        walk.walk_to_last_name()?;
         let dir = walk.dir;
         let place = |tail, found| Place { dir, tail, slash, found };
         let here = Some((dir, FileKind::Directory));
@@ -131,7 +131,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Goes on until only the last name is left.
-    fn to_last_name(&mut self) -> Result<(), WalkError> {
+    fn walk_to_last_name(&mut self) -> Result<(), WalkError> {
         while self.todo.len() > 1
             && let Some(name) = self.todo.pop()
         {

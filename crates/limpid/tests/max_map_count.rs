@@ -31,7 +31,8 @@ impl Taken {
 
     /// Takes one more, which does not merge with the one before; false at the limit.
     fn take(&mut self) -> bool {
-        let protection = if self.0.len() % 2 == 0 { libc::PROT_NONE } else { libc::PROT_READ };
+        let protection =
+            if self.0.len().is_multiple_of(2) { libc::PROT_NONE } else { libc::PROT_READ };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };

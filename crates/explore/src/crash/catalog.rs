@@ -97,7 +97,7 @@ fn catalog(stride: usize) -> Vec<Workload> {
     }
     for (index, first) in first.iter().enumerate() {
         for (other, second) in names.iter().enumerate() {
-            if (index * names.len() + other) % stride != 0 {
+            if !(index * names.len() + other).is_multiple_of(stride) {
                 continue;
             }
             let lane = if (index + other) % 2 == 0 { "" } else { ".1" };
