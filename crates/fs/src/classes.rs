@@ -11,6 +11,8 @@ pub(crate) static DIRECTORY: Class = Class::new("fs: a directory's inode");
 pub(crate) static INODE: Class = Class::new("fs: an inode");
 /// The objects in memory.
 pub(crate) static OBJECTS: Class = Class::new("fs: objects in memory");
+/// Objects whose times want to be written.
+pub(crate) static OVERDUE: Class = Class::new("fs: overdue times");
 /// A shard of free inodes.
 pub(crate) static FREE_INODES: Class = Class::new("fs: free inodes");
 /// Root and size of the inode table.

@@ -6,7 +6,7 @@ use limpid_locks::{Mutex, mutex};
 use limpid_pmem::Media;
 
 use crate::anchor::{STATE_AT, State};
-use crate::attributes::{Attributes, Ino, SetAttributes, Timespec};
+use crate::attributes::{Ino, SetAttributes, Timespec};
 use crate::classes::{ORPHANS, TREE};
 use crate::core::{Core, Verified};
 use crate::error::{FsError, Result, What, corrupt};
@@ -22,7 +22,7 @@ use crate::repair::log;
 use crate::seal;
 use crate::space::Space;
 use crate::superblock::{KNOWN, Superblock, VERSION};
-use crate::table::Table;
+use crate::table::{Left, Table};
 use crate::xattr::XattrFlags;
 
 /// The root directory's inode.
@@ -105,7 +105,7 @@ pub struct Statfs {
 /// let (fs, _) = Fs::open(media, Access::ReadWrite)?;
 /// let node = NewNode { kind: Kind::File, mode: 0o644, uid: 0, gid: 0 };
 /// let file = fs.create(fs.root(), b"name", node)?;
-/// assert_eq!(fs.lookup(fs.root(), b"name")?.0, file.ino());
+/// assert_eq!(fs.lookup(fs.root(), b"name")?.ino(), file.ino());
 /// fs.release(file)?;
 /// assert!(fs.check().is_empty());
 /// fs.close()?;
@@ -113,7 +113,7 @@ pub struct Statfs {
 /// ```
 pub struct Fs {
     pub(crate) core: Arc<Core>,
-    pub(crate) table: Table,
+    pub(crate) table: Arc<Table>,
     /// The lock of the tree: who holds it may lock two directories, and may give a directory
     /// another parent (`family.rs`).
     pub(crate) tree: Mutex<()>,
@@ -199,7 +199,7 @@ impl Fs {
             Arc::new(Overlay::read_only(media, found.blocks))
         };
         let core = Arc::new(Core::open(media, superblock, next, read_only)?);
-        let fs = Arc::new(Fs { core, table: Table::default(), tree: mutex(&TREE, ()) });
+        let fs = Arc::new(Fs { core, table: Arc::default(), tree: mutex(&TREE, ()) });
         fs.directory(Ino(ROOT))?;
         if !read_only {
             fs.core.set_state(State::Open)?;
@@ -251,6 +251,14 @@ impl Fs {
         }
         self.flush_times()?;
         self.core.sync_medium()
+    }
+
+    /// Writes the times of inodes that nobody uses and that only their times keep in memory.
+    /// Wants no lock. What fails is tried again at the next sync.
+    pub(crate) fn write_overdue_times(&self) {
+        for inode in self.table.overdue() {
+            let _ = inode.flush_times();
+        }
     }
 
     fn flush_times(&self) -> Result<()> {
@@ -308,18 +316,6 @@ impl Fs {
         self.table.open(&self.core, ino.0)
     }
 
-    /// The attributes of an inode, without opening it.
-    pub fn attributes(&self, ino: Ino) -> Result<Attributes> {
-        Ok(self.peek(ino)?.attributes())
-    }
-
-    /// An inode without opening it: good for a look at its attributes now. It may be freed at any
-    /// moment, so nothing may be changed through it.
-    pub fn peek(&self, ino: Ino) -> Result<Arc<Inode>> {
-        let inode = self.table.get(&self.core, ino.0)?;
-        if inode.is_freed() { Err(FsError::NotFound) } else { Ok(inode) }
-    }
-
     /// True if somebody has the inode open.
     pub fn is_open(&self, ino: Ino) -> bool {
         self.table.is_open(ino.0)
@@ -332,13 +328,16 @@ impl Fs {
         let mut state = inode.write();
         let writable = self.core.writable().is_ok();
         let gone = state.meta.nlink == 0 && writable && !inode.is_freed();
-        if !self.table.close(inode.ino().0, gone) {
+        let left = self.table.close(inode.ino().0, gone);
+        if left == Left::Open {
             return Ok(());
         }
         self.core.space.soft.release(&self.core.space, inode.ino().0);
-        if gone {
+        if gone && left == Left::Nobody {
             inode.free_orphan(&mut state)?;
             self.table.forget(&inode);
+        }
+        if gone {
             return Ok(());
         }
         drop(state);

@@ -21,16 +21,6 @@ pub const MAX_LINKS: u32 = i32::MAX as u32;
 pub const MAX_TARGET: usize = 4095;
 
 impl Fs {
-    /// The inode a name stands for. Wants no lock; "." and ".." are not names.
-    pub fn lookup(&self, dir: Ino, name: &[u8]) -> Result<(Ino, FileKind)> {
-        if name.len() > dir::MAX_NAME {
-            return Err(FsError::NameTooLong);
-        }
-        let dir = self.directory(dir)?;
-        let found = dir::get(&self.core, &live(&dir)?.meta, name)?;
-        Ok((Ino(found.ino), found.kind))
-    }
-
     /// Looks a name up and opens its inode, with nothing in between.
     pub fn open_child(&self, dir: Ino, name: &[u8]) -> Result<Arc<Inode>> {
         if name.len() > dir::MAX_NAME {
@@ -41,11 +31,6 @@ impl Fs {
         let found = dir::get(&self.core, &state.meta, name)?;
         self.child(&dir, &found)?;
         self.table.open(&self.core, found.ino)
-    }
-
-    /// The directory that holds a directory; the root is its own parent.
-    pub fn parent(&self, dir: Ino) -> Result<Ino> {
-        Ok(Ino(self.directory(dir)?.parent()))
     }
 
     /// Calls `each` for the names of a directory, from `cookie` on (0 for all), until it returns
@@ -101,6 +86,7 @@ impl Fs {
     pub fn create(&self, dir: Ino, name: &[u8], node: NewNode<'_>) -> Result<Arc<Inode>> {
         self.core.writable()?;
         dir::check_name(name)?;
+        self.write_overdue_times();
         let parent = self.directory(dir)?;
         let mut state = parent.write();
         if state.meta.nlink == 0 {
@@ -154,7 +140,9 @@ impl Fs {
         tx.commit()?;
         (*guard, *orphans) = (shard, root);
         drop((guard, orphans));
-        Ok(self.table.add(Inode::new(self.core.clone(), meta)))
+        let inode = self.table.add(Inode::new(self.core.clone(), meta));
+        self.table.set_orphan(meta.ino);
+        Ok(inode)
     }
 
     /// Gives an inode, which is not a directory, another name.
@@ -200,6 +188,8 @@ impl Fs {
         if let (Some(orphans), Some(root)) = (&mut orphans, root) {
             **orphans = root;
         }
+        drop(orphans);
+        self.table.cancel_free(ino.0);
         parent.set_meta(&mut state, meta);
         inode.set_meta(&mut target, linked);
         Ok(())
@@ -207,7 +197,7 @@ impl Fs {
 }
 
 /// The shared lock of a directory that still exists.
-fn live(dir: &Inode) -> Result<RwLockReadGuard<'_, State>> {
+pub(crate) fn live(dir: &Inode) -> Result<RwLockReadGuard<'_, State>> {
     let state = dir.read();
     if dir.is_freed() { Err(FsError::NotFound) } else { Ok(state) }
 }

@@ -9,6 +9,7 @@ use crate::error::{FsError, Result, What, corrupt};
 use crate::family;
 use crate::free::{free_light, is_light};
 use crate::fs::{Fs, ROOT};
+use crate::held::Held;
 use crate::inode::{Inode, State};
 use crate::inodes::Shard;
 use crate::orphans;
@@ -30,15 +31,32 @@ impl Fs {
     /// Removes a name that is not a directory's. If it was the last one and nobody has the inode
     /// open, its space is free when this returns.
     pub fn unlink(&self, dir: Ino, name: &[u8]) -> Result<UnlinkReport> {
-        self.remove_name(dir, name, false)
+        Ok(self.remove_name(dir, name, false, |_| Ok(()))?.0)
     }
 
     /// Removes an empty directory.
     pub fn rmdir(&self, dir: Ino, name: &[u8]) -> Result<UnlinkReport> {
-        self.remove_name(dir, name, true)
+        Ok(self.remove_name(dir, name, true, |_| Ok(()))?.0)
     }
 
-    fn remove_name(&self, dir: Ino, name: &[u8], want_dir: bool) -> Result<UnlinkReport> {
+    /// As [`unlink`](Fs::unlink); what lost the name is handed out held.
+    pub fn unlink_held(&self, dir: Ino, name: &[u8]) -> Result<Held> {
+        Ok(self.remove_name(dir, name, false, |ino| self.hold_number(ino))?.1)
+    }
+
+    /// As [`rmdir`](Fs::rmdir); the directory that went is handed out held.
+    pub fn rmdir_held(&self, dir: Ino, name: &[u8]) -> Result<Held> {
+        Ok(self.remove_name(dir, name, true, |ino| self.hold_number(ino))?.1)
+    }
+
+    /// Removes a name. `hold` is called for what it stands for, before it loses the name.
+    fn remove_name<T>(
+        &self,
+        dir: Ino,
+        name: &[u8],
+        want_dir: bool,
+        hold: impl FnOnce(u64) -> Result<T>,
+    ) -> Result<(UnlinkReport, T)> {
         self.core.writable()?;
         dir::check_name(name)?;
         let parent = self.directory(dir)?;
@@ -50,6 +68,7 @@ impl Fs {
             _ => {}
         }
         let child = self.child(&parent, &found)?;
+        let held = hold(found.ino)?;
         let mut child_state = family::lock_child(&parent, &child)?;
         if left_out(Step::FreeWithUnlink) && child.kind() == FileKind::File {
             child_state.map = Some(crate::map::load(&self.core, &child_state.meta)?);
@@ -64,7 +83,7 @@ impl Fs {
             loss.record(tx)
         })?;
         drop(state);
-        loss.committed()
+        Ok((loss.committed()?, held))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::dir::{self, Found};
 use crate::error::{FsError, Result};
 use crate::family::Parents;
 use crate::fs::Fs;
+use crate::held::Held;
 use crate::inode::{Inode, State};
 use crate::names::MAX_LINKS;
 use crate::record::Meta;
@@ -48,6 +49,27 @@ impl Fs {
         to: &[u8],
         flags: RenameFlags,
     ) -> Result<()> {
+        self.rename_with((from_dir, from), (to_dir, to), flags, |_| Ok(())).map(drop)
+    }
+
+    /// As [`rename`](Fs::rename); an inode that was replaced is handed out held.
+    pub fn rename_held(
+        &self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<Option<Held>> {
+        self.rename_with(from, to, flags, |ino| self.hold_number(ino))
+    }
+
+    /// Renames. `hold` is called for an inode that is replaced, before it loses its name.
+    fn rename_with<T>(
+        &self,
+        (from_dir, from): (Ino, &[u8]),
+        (to_dir, to): (Ino, &[u8]),
+        flags: RenameFlags,
+        hold: impl FnOnce(u64) -> Result<T>,
+    ) -> Result<Option<T>> {
         self.core.writable()?;
         dir::check_name(from)?;
         dir::check_name(to)?;
@@ -74,15 +96,21 @@ impl Fs {
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         match target {
             Err(_) if exchange => Err(FsError::NotFound),
-            Err(key) => self.move_name(&mut parents, &source, key, to),
+            Err(key) => self.move_name(&mut parents, &source, key, to).map(|()| None),
             Ok(_) if flags.contains(RenameFlags::NOREPLACE) => Err(FsError::Exists),
             Ok(target) if parents.is_above(target.found.ino, 0) => {
                 Err(if exchange { FsError::Invalid } else { FsError::NotEmpty })
             }
             // Two names of one inode: there is nothing to do.
-            Ok(target) if target.found.ino == source.found.ino => Ok(()),
-            Ok(target) if exchange => self.exchange(&mut parents, (&source, from), (&target, to)),
-            Ok(target) => self.replace(&mut parents, &source, &target, to),
+            Ok(target) if target.found.ino == source.found.ino => Ok(None),
+            Ok(target) if exchange => {
+                self.exchange(&mut parents, (&source, from), (&target, to)).map(|()| None)
+            }
+            Ok(target) => {
+                let held = hold(target.found.ino)?;
+                self.replace(&mut parents, &source, &target, to)?;
+                Ok(Some(held))
+            }
         }
     }
 

@@ -64,7 +64,7 @@ fn hash(bytes: &[u8]) -> u64 {
 fn operation(fs: &Fs, random: &mut fastrand::Rng, held: &mut Vec<Arc<Inode>>) {
     let root = fs.root();
     let dir = match fs.lookup(root, format!("d{}", random.u32(..2)).as_bytes()) {
-        Ok((dir, FileKind::Directory)) if random.bool() => dir,
+        Ok(dir) if dir.kind() == FileKind::Directory && random.bool() => dir.ino(),
         _ => root,
     };
     let name = format!("f{}", random.u32(..8)).into_bytes();

@@ -71,8 +71,8 @@ impl Media for Unsteady {
 /// Appends pages, each full of its own number; between them makes and removes names. Notes how
 /// many events were recorded when each append had returned.
 fn work(fs: &Fs, recorder: &Recorder<VecMedia>, thread: usize, done: &AtomicU64) -> Vec<usize> {
-    let (shared, _) = fs.lookup(fs.root(), b"shared").unwrap();
-    let (own, _) = fs.lookup(fs.root(), format!("own{thread}").as_bytes()).unwrap();
+    let shared = fs.lookup(fs.root(), b"shared").unwrap().ino();
+    let own = fs.lookup(fs.root(), format!("own{thread}").as_bytes()).unwrap().ino();
     let file = fs.open_child(fs.root(), format!("file{thread}").as_bytes()).unwrap();
     let mut returned = Vec::new();
     for page in 0..40u64 {

@@ -57,7 +57,7 @@ fn populate() -> Vec<u8> {
 fn crashed(image: &[u8]) -> Vec<u8> {
     let recorder = Arc::new(Recorder::new(VecMedia::from_bytes(image)));
     let fs = open(recorder.clone());
-    let (dir, _) = fs.lookup(fs.root(), b"dir").unwrap();
+    let dir = fs.lookup(fs.root(), b"dir").unwrap().ino();
     let mut image = vec![0; LEN as usize];
     recorder.read(0, &mut image).unwrap();
     recorder.take();

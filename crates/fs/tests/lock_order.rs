@@ -118,7 +118,7 @@ fn a_tree_in_motion() {
                 5 => allowed(fs.rmdir(one, &first).map(|_| ())),
                 6 => allowed(fs.unlink(one, &first).map(|_| ())),
                 7 => match fs.lookup(one, &first) {
-                    Ok((ino, _)) => allowed(fs.link(ino, two, &second)),
+                    Ok(found) => allowed(fs.link(found.ino(), two, &second)),
                     Err(error) => allowed(Err(error)),
                 },
                 8 => allowed(fs.rename(one, &first, one, &second, none)),

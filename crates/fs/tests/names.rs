@@ -117,10 +117,10 @@ impl Model {
             .unwrap();
             assert_eq!(&found, names, "directory {dir}");
             for (name, ino) in names {
-                assert_eq!(fs.lookup(Ino(*dir), name).unwrap().0, Ino(*ino));
+                assert_eq!(fs.lookup(Ino(*dir), name).unwrap().ino(), Ino(*ino));
             }
             if *dir != 1 {
-                assert_eq!(fs.parent(Ino(*dir)).unwrap(), Ino(self.parent[dir]));
+                assert_eq!(fs.parent(Ino(*dir)).unwrap().ino(), Ino(self.parent[dir]));
             }
         }
         for (ino, links) in &self.links {

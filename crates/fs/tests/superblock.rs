@@ -119,7 +119,7 @@ fn info_tells_what_was_asked_for() {
     drop(fs);
     Fs::format(&media, &options).unwrap();
     let fs = support::open(media);
-    assert_eq!(fs.lookup(fs.root(), b"old"), Err(FsError::NotFound));
+    assert_eq!(fs.lookup(fs.root(), b"old").map(drop), Err(FsError::NotFound));
     let info = fs.info();
     assert_eq!((info.label.as_str(), info.uuid, info.size), ("a label", [7; 16], 4 * MIB));
     let root = fs.inode(fs.root()).unwrap();

@@ -30,7 +30,7 @@ fn work(fs: &Fs, thread: u64, seed: u64) {
             .unwrap();
         let mut dir = || {
             let name = format!("dir{}", random.u32(..3)).into_bytes();
-            fs.lookup(root, &name).map_or(root, |(ino, _)| ino)
+            fs.lookup(root, &name).map_or(root, |found| found.ino())
         };
         let (one, two) = (dir(), dir());
         let mut name = || format!("shared{}", random.u32(..12)).into_bytes();
@@ -43,8 +43,8 @@ fn work(fs: &Fs, thread: u64, seed: u64) {
             5 => allowed(fs.rename(one, &first, two, &second, RenameFlags::empty())),
             6 => allowed(fs.rename(one, &first, two, &second, RenameFlags::EXCHANGE)),
             7 => {
-                if let Ok((ino, _)) = fs.lookup(one, &first) {
-                    allowed(fs.link(ino, two, &second));
+                if let Ok(found) = fs.lookup(one, &first) {
+                    allowed(fs.link(found.ino(), two, &second));
                 }
             }
             8 => allowed(fs.read_dir(one, 0, &mut |_| true)),

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus, Request};
-use limpid::{FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes};
+use limpid::{
+    File, FileKind, Held, Metadata, NewInode, NewKind, Opening, RenameFlags, SetAttributes,
+};
 use rustix::fs::FileType;
 
 use crate::attr::file_type;
@@ -23,7 +25,7 @@ pub(crate) enum Listing<'a> {
 }
 
 impl Server {
-    /// Creates an inode that is not opened.
+    /// Creates an inode. The file that is returned keeps it until the kernel was told of it.
     pub fn create(
         &self,
         req: &Request,
@@ -31,10 +33,10 @@ impl Server {
         name: &[u8],
         kind: NewKind<'_>,
         mode: u32,
-    ) -> Served<Metadata> {
+    ) -> Served<(Metadata, File)> {
         let new = self.new_inode(req, dir, kind, mode)?;
         let file = self.inodes.create(dir, name, new, Opening::READ).map_err(errno)?;
-        file.metadata().map_err(errno)
+        Ok((file.metadata().map_err(errno)?, file))
     }
 
     /// Creates a regular file and opens it; its attributes and the number of the open file.
@@ -64,7 +66,7 @@ impl Server {
         name: &[u8],
         mode: u32,
         rdev: u32,
-    ) -> Served<Metadata> {
+    ) -> Served<(Metadata, File)> {
         let kind = match FileType::from_raw_mode(mode) {
             FileType::RegularFile => NewKind::File,
             FileType::Fifo => NewKind::Fifo,
@@ -98,10 +100,29 @@ impl Server {
 
     /// An inode that lost its last name lives until the kernel forgets it.
     pub fn keep_gone(&self, gone: limpid::Result<Option<Held>>) -> Served<()> {
-        if let Some(held) = gone.map_err(errno)? {
+        if let Some(held) = gone.map_err(errno)?
+            && held.metadata().nlink == 0
+        {
             self.known.hold(held);
         }
         Ok(())
+    }
+
+    /// What a name stands for. The kernel asks for "." and ".." where it has a number only, from a
+    /// handle that a program or an export made before it forgot the inode; the generation in the
+    /// answer tells it whether that is the inode still.
+    pub fn lookup(&self, dir: u64, name: &[u8]) -> Served<Held> {
+        let found = match name {
+            b"." => self.inodes.hold(dir),
+            b".." => self.inodes.parent(dir),
+            _ => return self.inodes.lookup(dir, name).map_err(errno),
+        };
+        match found {
+            Ok(held) if held.metadata().nlink > 0 => Ok(held),
+            Ok(_) => Err(Errno::ESTALE),
+            Err(error) if error.errno() == Errno::ENOENT.code() => Err(Errno::ESTALE),
+            Err(error) => Err(errno(error)),
+        }
     }
 
     /// Renames. Of the flags of renameat2(2) the kernel may send, whiteouts are refused.
@@ -150,66 +171,60 @@ impl Server {
             if offset >= cookie {
                 continue;
             }
-            let ino = match cookie {
-                DOT => dir,
-                _ => self.inodes.parent(dir).map_err(errno)?,
+            let held = match cookie {
+                DOT => self.inodes.hold(dir),
+                // A directory that was removed is in none.
+                _ => self.inodes.parent(dir).or_else(|_| self.inodes.hold(dir)),
             };
-            if self.add_entry(into, ino, cookie, FileKind::Directory, name.as_bytes())? {
+            if self.add_special(into, &held.map_err(errno)?, cookie, name) {
                 return Ok(());
             }
         }
         let from = if offset <= DOT_DOT { 0 } else { offset };
-        let mut failed = None;
-        let listed = self.inodes.read_dir(dir, from, &mut |entry| match self.add_entry(
-            into,
-            entry.ino.0,
-            entry.cookie,
-            entry.kind,
-            entry.name,
-        ) {
-            Ok(full) => !full,
-            Err(error) => {
-                failed = Some(error);
-                false
+        let listed = match into {
+            Listing::Names(reply) => self.inodes.read_dir(dir, from, &mut |entry| {
+                let name = OsStr::from_bytes(entry.name);
+                !reply.add(INodeNo(entry.ino.0), entry.cookie, file_type(entry.kind), name)
+            }),
+            Listing::Attributes(reply) => {
+                self.inodes.read_dir_held(dir, from, &mut |entry, held| {
+                    let name = OsStr::from_bytes(entry.name);
+                    // The kernel is told of the inode while it is held.
+                    self.known.add(held.ino());
+                    let full = self.add_attributes(reply, &held, entry.cookie, name);
+                    if full {
+                        let ino = held.ino();
+                        self.known.forget(ino, 1, || self.pages.forget(ino));
+                    }
+                    !full
+                })
             }
-        });
-        listed.map_err(errno)?;
-        failed.map_or(Ok(()), Err)
+        };
+        listed.map_err(errno)
     }
 
-    /// Adds an entry to a listing; true if there was no room left for it.
-    fn add_entry(
-        &self,
-        into: &mut Listing<'_>,
-        ino: u64,
-        cookie: u64,
-        kind: FileKind,
-        name: &[u8],
-    ) -> Served<bool> {
-        let name_os = OsStr::from_bytes(name);
+    /// Adds "." or "..", of which the kernel learns nothing; true if there was no room left.
+    fn add_special(&self, into: &mut Listing<'_>, held: &Held, cookie: u64, name: &str) -> bool {
+        let name = OsStr::new(name);
         match into {
-            Listing::Names(reply) => Ok(reply.add(INodeNo(ino), cookie, file_type(kind), name_os)),
-            Listing::Attributes(reply) => {
-                let metadata = match self.inodes.metadata(ino) {
-                    Ok(metadata) => metadata,
-                    // The name went away meanwhile.
-                    Err(error) if error.errno() == Errno::ENOENT.code() => return Ok(false),
-                    Err(error) => return Err(errno(error)),
-                };
-                let (attr, ttl) = self.told(&metadata);
-                let generation = generation(&metadata);
-                // The kernel learns of all but the two names of the directories themselves.
-                let learns = name != b"." && name != b"..";
-                if learns {
-                    self.known.add(ino);
-                }
-                let full = reply.add(INodeNo(ino), cookie, name_os, &ttl, &attr, generation);
-                if full && learns {
-                    self.known.forget(ino, 1, || self.pages.forget(ino));
-                }
-                Ok(full)
+            Listing::Names(reply) => {
+                reply.add(INodeNo(held.ino()), cookie, file_type(FileKind::Directory), name)
             }
+            Listing::Attributes(reply) => self.add_attributes(reply, held, cookie, name),
         }
+    }
+
+    /// Adds an entry with its attributes; true if there was no room left for it.
+    fn add_attributes(
+        &self,
+        reply: &mut ReplyDirectoryPlus,
+        held: &Held,
+        cookie: u64,
+        name: &OsStr,
+    ) -> bool {
+        let metadata = held.metadata();
+        let (attr, ttl) = self.told(&metadata);
+        reply.add(INodeNo(metadata.ino), cookie, name, &ttl, &attr, generation(&metadata))
     }
 }
 

@@ -54,6 +54,8 @@ impl Filesystem for Serve {
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
             InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            // Handles of files survive that the kernel forgets the inode: it asks for ".".
+            InitFlags::FUSE_EXPORT_SUPPORT,
         ];
         for flag in wanted {
             // A kernel without one of them works, only less well.
@@ -75,7 +77,8 @@ impl Filesystem for Serve {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (server, _turn) = self.begin();
-        let found = server.inodes.lookup(parent.0, name.as_bytes()).map_err(errno);
+        let found = server.lookup(parent.0, name.as_bytes());
+        let found = found.map(|held| (held.metadata(), held));
         match found {
             Err(error) if error.code() == Errno::ENOENT.code() => {
                 server.metrics.count(Op::Lookup, false);
@@ -181,13 +184,13 @@ impl Filesystem for Serve {
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (server, _turn) = self.begin();
-        let gone = server.inodes.unlink(parent.0, name.as_bytes());
+        let gone = server.inodes.unlink(parent.0, name.as_bytes()).map(Some);
         server.reply_empty(Op::Remove, server.keep_gone(gone), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (server, _turn) = self.begin();
-        let gone = server.inodes.rmdir(parent.0, name.as_bytes());
+        let gone = server.inodes.rmdir(parent.0, name.as_bytes()).map(Some);
         server.reply_empty(Op::Remove, server.keep_gone(gone), reply);
     }
 
@@ -230,6 +233,7 @@ impl Filesystem for Serve {
     ) {
         let (server, _turn) = self.begin();
         let linked = server.inodes.link(ino.0, newparent.0, newname.as_bytes()).map_err(errno);
+        let linked = linked.map(|held| (held.metadata(), held));
         server.reply_entry(Op::Link, linked, reply);
     }
 

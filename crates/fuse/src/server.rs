@@ -98,9 +98,11 @@ impl Server {
         result
     }
 
-    pub fn reply_entry(&self, op: Op, result: Served<Metadata>, reply: ReplyEntry) {
+    /// Tells the kernel of an inode. What comes with its attributes keeps the inode until the
+    /// kernel counts as knowing it: in between its number could become another one's.
+    pub fn reply_entry<T>(&self, op: Op, result: Served<(Metadata, T)>, reply: ReplyEntry) {
         match self.counted(op, result) {
-            Ok(metadata) => {
+            Ok((metadata, _kept)) => {
                 self.known.add(metadata.ino);
                 let (attr, ttl) = self.told(&metadata);
                 reply.entry_with_ttls(&ttl, &self.ttl, &attr, generation(&metadata));

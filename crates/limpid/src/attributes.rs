@@ -15,8 +15,8 @@ use crate::pool::Pool;
 
 impl Pool {
     fn node(&self, path: &Path, follow: bool) -> Result<Arc<Node>> {
-        let (ino, _) = self.find(path, follow)?;
-        self.inner.nodes.open(ino).map_err(Error::at(path))
+        let held = self.find(path, follow)?;
+        self.inner.nodes.open(held.ino()).map_err(Error::at(path))
     }
 
     /// Changes attributes; a symbolic link at the end is followed if `follow`.

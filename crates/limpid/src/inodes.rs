@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use limpid_fs::{Fs, FsError, Ino, Inode, NewNode, RenameFlags, SetAttributes, XattrFlags};
-
-use limpid_pmem::Origin;
+use limpid_fs::{Fs, Ino, Inode, NewNode, RenameFlags, SetAttributes, XattrFlags};
 
 use crate::error::Result;
 use crate::file::{File, Mode};
@@ -29,7 +27,7 @@ use crate::pool::Pool;
 /// made.write_at(b"bytes", 0)?;
 /// let found = inodes.lookup(inodes.root(), b"name")?;
 /// let mut bytes = [0; 5];
-/// inodes.open(found.ino, Opening::READ)?.read_at(&mut bytes, 0)?;
+/// inodes.open(found.ino(), Opening::READ)?.read_at(&mut bytes, 0)?;
 /// assert_eq!(&bytes, b"bytes");
 /// # Ok::<(), limpid::Error>(())
 /// ```
@@ -76,35 +74,20 @@ pub type NewInode<'a> = NewNode<'a>;
 /// One name in a directory.
 pub type InodeEntry<'a> = limpid_fs::DirEntry<'a>;
 
-/// An inode without names that lives as long as this does.
-pub struct Held {
-    fs: Arc<Fs>,
-    inode: Option<Arc<Inode>>,
-    origin: Origin,
-}
+/// An inode that was looked up. As long as this lives the inode is not freed, even without a name,
+/// and its number is not another one's.
+#[derive(Debug)]
+pub struct Held(limpid_fs::Held);
 
 impl Held {
     /// Number of the inode.
     pub fn ino(&self) -> u64 {
-        self.inode.as_ref().expect("released only when dropped").ino().0
+        self.0.ino().0
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.origin.is_inherited() {
-            return;
-        }
-        if let Some(inode) = self.inode.take() {
-            // An error leaves the inode to the next opening of the pool, which ends what is left.
-            let _ = self.fs.release(inode);
-        }
-    }
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Held").field(&self.ino()).finish()
+    /// Attributes.
+    pub fn metadata(&self) -> Metadata {
+        Metadata::from(self.0.attributes())
     }
 }
 
@@ -131,13 +114,18 @@ impl Inodes {
         Inodes { directory_access_times: changes, ..self }
     }
 
-    fn note_read(&self, ino: u64) -> Result<()> {
+    fn note_read(&self, inode: &Inode) {
         match self.access_times {
-            AccessTimes::Relative => self.fs()?.peek(Ino(ino))?.touch_accessed(),
-            AccessTimes::Always => self.fs()?.peek(Ino(ino))?.touch_accessed_always(),
+            AccessTimes::Relative => inode.touch_accessed(),
+            AccessTimes::Always => inode.touch_accessed_always(),
             AccessTimes::Never => {}
         }
-        Ok(())
+    }
+
+    fn note_listed(&self, dir: &Inode) {
+        if self.directory_access_times {
+            self.note_read(dir);
+        }
     }
 
     /// Refuses in a forked child.
@@ -156,27 +144,25 @@ impl Inodes {
         self.pool.inner.fs.root().0
     }
 
+    /// The inode of a number that is in use.
+    pub fn hold(&self, ino: u64) -> Result<Held> {
+        Ok(Held(self.fs()?.hold(Ino(ino))?))
+    }
+
     /// Attributes.
     pub fn metadata(&self, ino: u64) -> Result<Metadata> {
-        Ok(Metadata::from(self.fs()?.attributes(Ino(ino))?))
+        Ok(self.hold(ino)?.metadata())
     }
 
-    /// The attributes of what a name stands for.
-    pub fn lookup(&self, dir: u64, name: &[u8]) -> Result<Metadata> {
-        loop {
-            let (ino, _) = self.fs()?.lookup(Ino(dir), name)?;
-            match self.fs()?.attributes(ino) {
-                Ok(attributes) => return Ok(Metadata::from(attributes)),
-                // The name went away in between; it may stand for another inode now.
-                Err(FsError::NotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+    /// What a name stands for.
+    pub fn lookup(&self, dir: u64, name: &[u8]) -> Result<Held> {
+        Ok(Held(self.fs()?.lookup(Ino(dir), name)?))
     }
 
-    /// The directory that holds a directory; the root is its own parent.
-    pub fn parent(&self, dir: u64) -> Result<u64> {
-        Ok(self.fs()?.parent(Ino(dir))?.0)
+    /// The directory that holds a directory; the root is its own parent. Not found for one that
+    /// was removed.
+    pub fn parent(&self, dir: u64) -> Result<Held> {
+        Ok(Held(self.fs()?.parent(Ino(dir))?))
     }
 
     /// Opens an inode. Of a directory or special file the handle gives the attributes only.
@@ -214,61 +200,41 @@ impl Inodes {
         Ok(self.file(node, opening))
     }
 
-    /// Removes a name that is not a directory's. If it was the last one, the inode lives as long
-    /// as what is returned, and as long as it is open.
-    pub fn unlink(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
-        let child = self.hold(dir, name)?;
-        let report = self.fs()?.unlink(Ino(dir), name)?;
-        Ok(child.filter(|held| held.ino() == report.ino.0 && report.nlink == 0))
+    /// Removes a name that is not a directory's. What is returned is what lost the name; without
+    /// another name it lives as long as that, and as long as it is open.
+    pub fn unlink(&self, dir: u64, name: &[u8]) -> Result<Held> {
+        Ok(Held(self.fs()?.unlink_held(Ino(dir), name)?))
     }
 
     /// Removes an empty directory; as [`unlink`](Inodes::unlink).
-    pub fn rmdir(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
-        let child = self.hold(dir, name)?;
-        self.fs()?.rmdir(Ino(dir), name)?;
-        Ok(child)
+    pub fn rmdir(&self, dir: u64, name: &[u8]) -> Result<Held> {
+        Ok(Held(self.fs()?.rmdir_held(Ino(dir), name)?))
     }
 
     /// Renames; what the new name stood for is replaced, and returned as by
-    /// [`unlink`](Inodes::unlink) if that was its last name.
+    /// [`unlink`](Inodes::unlink).
     pub fn rename(
         &self,
         (from, name): (u64, &[u8]),
         (to, new_name): (u64, &[u8]),
         flags: RenameFlags,
     ) -> Result<Option<Held>> {
-        let target = self.hold(to, new_name)?;
-        self.fs()?.rename(Ino(from), name, Ino(to), new_name, flags)?;
-        let gone = |held: &Held| {
-            let inode = held.inode.as_ref().expect("released only when dropped");
-            inode.attributes().nlink == 0
-        };
-        Ok(target.filter(gone))
+        let replaced = self.fs()?.rename_held((Ino(from), name), (Ino(to), new_name), flags)?;
+        Ok(replaced.map(Held))
     }
 
-    /// Keeps the inode a name stands for, before it loses that name.
-    fn hold(&self, dir: u64, name: &[u8]) -> Result<Option<Held>> {
-        match self.fs()?.open_child(Ino(dir), name) {
-            Ok(inode) => Ok(Some(Held {
-                fs: self.fs()?.clone(),
-                inode: Some(inode),
-                origin: Origin::here(),
-            })),
-            Err(FsError::NotFound) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Gives an inode, which is not a directory, another name; returns its attributes.
-    pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Metadata> {
+    /// Gives an inode, which is not a directory, another name.
+    pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Held> {
+        let held = self.hold(ino)?;
         self.fs()?.link(Ino(ino), Ino(dir), name)?;
-        self.metadata(ino)
+        Ok(held)
     }
 
     /// Where a symbolic link leads.
     pub fn read_link(&self, ino: u64) -> Result<Vec<u8>> {
+        let held = self.hold(ino)?;
         let target = self.fs()?.read_link(Ino(ino))?;
-        self.note_read(ino)?;
+        self.note_read(&held.0);
         Ok(target)
     }
 
@@ -280,37 +246,48 @@ impl Inodes {
         cookie: u64,
         each: &mut dyn FnMut(InodeEntry<'_>) -> bool,
     ) -> Result<()> {
+        let held = self.hold(dir)?;
         self.fs()?.read_dir(Ino(dir), cookie, each)?;
-        if self.directory_access_times { self.note_read(dir) } else { Ok(()) }
+        self.note_listed(&held.0);
+        Ok(())
+    }
+
+    /// As [`read_dir`](Inodes::read_dir), with what each name stands for.
+    pub fn read_dir_held(
+        &self,
+        dir: u64,
+        cookie: u64,
+        each: &mut dyn FnMut(InodeEntry<'_>, Held) -> bool,
+    ) -> Result<()> {
+        let held = self.hold(dir)?;
+        let mut wrapped = |entry: InodeEntry<'_>, found| each(entry, Held(found));
+        self.fs()?.read_dir_held(Ino(dir), cookie, &mut wrapped)?;
+        self.note_listed(&held.0);
+        Ok(())
     }
 
     /// Changes attributes.
     pub fn set_attributes(&self, ino: u64, set: &SetAttributes) -> Result<()> {
-        let node = self.node(ino)?;
-        Ok(self.fs()?.set_attributes(node.inode(), set)?)
+        Ok(self.fs()?.set_attributes(&self.hold(ino)?.0, set)?)
     }
 
     /// The value of an extended attribute.
     pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
-        let inode = self.fs()?.peek(Ino(ino))?;
-        Ok(self.fs()?.get_xattr(&inode, name)?)
+        Ok(self.fs()?.get_xattr(&self.hold(ino)?.0, name)?)
     }
 
     /// Sets an extended attribute (values up to 64 KiB).
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
-        let node = self.node(ino)?;
-        Ok(self.fs()?.set_xattr(node.inode(), name, value, flags)?)
+        Ok(self.fs()?.set_xattr(&self.hold(ino)?.0, name, value, flags)?)
     }
 
     /// The names of all extended attributes.
     pub fn list_xattrs(&self, ino: u64) -> Result<Vec<Vec<u8>>> {
-        let inode = self.fs()?.peek(Ino(ino))?;
-        Ok(self.fs()?.list_xattrs(&inode)?)
+        Ok(self.fs()?.list_xattrs(&self.hold(ino)?.0)?)
     }
 
     /// Removes an extended attribute.
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<()> {
-        let node = self.node(ino)?;
-        Ok(self.fs()?.remove_xattr(node.inode(), name)?)
+        Ok(self.fs()?.remove_xattr(&self.hold(ino)?.0, name)?)
     }
 }

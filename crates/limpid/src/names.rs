@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use limpid_fs::{FsError, Ino, Kind, NewNode};
+use limpid_fs::{FsError, Kind, NewNode};
 
 use crate::error::{Error, Result};
 use crate::file::File;
@@ -37,7 +37,7 @@ const CHUNK: usize = 256;
 pub struct ReadDir {
     pool: Pool,
     path: PathBuf,
-    dir: Ino,
+    dir: limpid_fs::Held,
     cookie: u64,
     chunk: std::vec::IntoIter<DirEntry>,
     done: bool,
@@ -48,7 +48,7 @@ impl ReadDir {
         self.pool.inner.here()?;
         let mut entries = Vec::new();
         let fs = &self.pool.inner.fs;
-        fs.read_dir(self.dir, self.cookie, &mut |entry| {
+        fs.read_dir(self.dir.ino(), self.cookie, &mut |entry| {
             entries.push(DirEntry {
                 name: OsString::from_vec(entry.name.to_vec()),
                 ino: entry.ino.0,
@@ -106,9 +106,9 @@ impl Pool {
     }
 
     /// The inode a path leads to.
-    pub(crate) fn find(&self, path: &Path, follow: bool) -> Result<(Ino, FileKind)> {
+    pub(crate) fn find(&self, path: &Path, follow: bool) -> Result<limpid_fs::Held> {
         let last = if follow { Last::Follow } else { Last::Stay };
-        self.place(path, last)?.existing().map_err(Error::at(path))
+        self.place(path, last)?.into_existing().map_err(Error::at(path))
     }
 
     fn create_node(&self, path: &Path, kind: Kind<'_>, mode: u32) -> Result<()> {
@@ -134,10 +134,9 @@ impl Pool {
     }
 
     fn attributes(&self, path: &Path, follow: bool) -> Result<Metadata> {
-        let (ino, _) = self.find(path, follow)?;
-        let node = self.inner.nodes.open(ino).map_err(Error::at(path))?;
-        self.inner.fetch_holes(node.inode().ino().0, 0..u64::MAX);
-        Ok(Metadata::from(node.inode().attributes()))
+        let held = self.find(path, follow)?;
+        self.inner.fetch_holes(held.ino().0, 0..u64::MAX);
+        Ok(Metadata::from(held.attributes()))
     }
 
     /// True if the path leads somewhere.
@@ -153,8 +152,8 @@ impl Pool {
     /// The entries of a directory behind the one with this cookie; 0 is the beginning.
     pub fn read_dir_from(&self, path: impl AsRef<Path>, cookie: u64) -> Result<ReadDir> {
         let path = path.as_ref();
-        let (dir, kind) = self.find(path, true)?;
-        if kind != FileKind::Directory {
+        let dir = self.find(path, true)?;
+        if dir.kind() != FileKind::Directory {
             return Err(Error::at(path)(FsError::NotDirectory));
         }
         Ok(ReadDir {
@@ -176,7 +175,7 @@ impl Pool {
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         let path = path.as_ref();
         match self.find(path, true) {
-            Ok((_, FileKind::Directory)) => return Ok(()),
+            Ok(found) if found.kind() == FileKind::Directory => return Ok(()),
             Ok(_) => return Err(Error::at(path)(FsError::Exists)),
             Err(_) => {}
         }
@@ -195,7 +194,7 @@ impl Pool {
         match self.create_dir(path, mode) {
             // Somebody else made it, or it is a link that leads nowhere.
             Err(Error::Path { source: FsError::Exists, .. })
-                if self.find(path, true).is_ok_and(|(_, kind)| kind == FileKind::Directory) =>
+                if self.find(path, true).is_ok_and(|found| found.kind() == FileKind::Directory) =>
             {
                 Ok(())
             }
@@ -206,10 +205,11 @@ impl Pool {
     /// Removes a name that is not a directory. The file lives on while it is open.
     pub fn remove_file(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let place = self.place(path, Last::Name)?;
+        let mut place = self.place(path, Last::Name)?;
+        place.let_go();
         let name = place.file_name().map_err(Error::at(path))?;
         if self.inner.outside.get().is_some() {
-            let gone = self.inodes().unlink(place.dir.0, name);
+            let gone = self.inodes().unlink(place.dir.0, name).map(Some);
             self.tell_gone(&place, name, path, gone)
         } else {
             self.inner.fs.unlink(place.dir, name).map_err(Error::at(path))?;
@@ -220,10 +220,11 @@ impl Pool {
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let place = self.place(path, Last::Name)?;
+        let mut place = self.place(path, Last::Name)?;
+        place.let_go();
         let name = place.directory_name().map_err(Error::at(path))?;
         if self.inner.outside.get().is_some() {
-            let gone = self.inodes().rmdir(place.dir.0, name);
+            let gone = self.inodes().rmdir(place.dir.0, name).map(Some);
             self.tell_gone(&place, name, path, gone)
         } else {
             self.inner.fs.rmdir(place.dir, name).map_err(Error::at(path))?;
@@ -232,6 +233,7 @@ impl Pool {
     }
 
     /// A name is gone, perhaps an inode's last: a cache outside is told, and may hold the inode.
+    /// `gone` is what stood there.
     fn tell_gone(
         &self,
         place: &Place,
@@ -243,12 +245,13 @@ impl Pool {
             Error::Fs(source) => Error::at(path)(source),
             other => other,
         })?;
+        let inode = held.as_ref().map(Held::ino);
         if let Some(cache) = self.inner.outside.get()
             && let Some(held) = held
+            && held.metadata().nlink == 0
         {
             cache.last_name_gone(held);
         }
-        let inode = place.found.map(|(ino, _)| ino.0);
         self.inner.tell_name(place.dir.0, name, inode.as_slice());
         Ok(())
     }
@@ -293,8 +296,10 @@ impl Pool {
         flags: RenameFlags,
     ) -> Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
-        let source = self.place(from, Last::Name)?;
-        let target = self.place(to, Last::Name)?;
+        let mut source = self.place(from, Last::Name)?;
+        let mut target = self.place(to, Last::Name)?;
+        source.let_go();
+        target.let_go();
         let (name, new_name) = source.renamed(&target, flags).map_err(Error::at(from))?;
         if self.inner.outside.get().is_some() {
             let gone = self.inodes().rename((source.dir.0, name), (target.dir.0, new_name), flags);
@@ -310,14 +315,14 @@ impl Pool {
     /// Gives a file another name.
     pub fn hard_link(&self, original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
         let (original, link) = (original.as_ref(), link.as_ref());
-        let (ino, kind) = self.find(original, false)?;
+        let held = self.find(original, false)?;
         let place = self.place(link, Last::Name)?;
         let name = place.new_name(false).map_err(Error::at(link))?;
-        if kind == FileKind::Directory {
+        if held.kind() == FileKind::Directory {
             return Err(Error::at(original)(FsError::NotPermitted));
         }
-        self.inner.fs.link(ino, place.dir, name).map_err(Error::at(link))?;
-        self.inner.tell_name(place.dir.0, name, &[ino.0]);
+        self.inner.fs.link(held.ino(), place.dir, name).map_err(Error::at(link))?;
+        self.inner.tell_name(place.dir.0, name, &[held.ino().0]);
         Ok(())
     }
 
@@ -344,8 +349,8 @@ impl Pool {
     /// Where a symbolic link leads.
     pub fn read_link(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         let path = path.as_ref();
-        let (ino, _) = self.find(path, false)?;
-        Ok(path_of(&self.inner.fs.read_link(ino).map_err(Error::at(path))?))
+        let held = self.find(path, false)?;
+        Ok(path_of(&self.inner.fs.read_link(held.ino()).map_err(Error::at(path))?))
     }
 
     /// Creates a pipe, socket or device node.

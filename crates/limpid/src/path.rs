@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use limpid_fs::{FileKind, Fs, FsError, Ino, RenameFlags};
+use limpid_fs::{FileKind, Fs, FsError, Held, Ino, RenameFlags};
 
 /// Symbolic links followed in one walk before it is given up (as Linux).
 const MAX_LINKS: u32 = 40;
@@ -29,8 +29,8 @@ pub(crate) enum Tail {
     DotDot,
 }
 
-/// Where a path leads.
-#[derive(Clone, Debug)]
+/// Where a path leads. The numbers in it are not other inodes' as long as it lives.
+#[derive(Debug)]
 pub(crate) struct Place {
     /// The directory that holds the last name.
     pub dir: Ino,
@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub slash: bool,
     /// What is there, if anything.
     pub found: Option<(Ino, FileKind)>,
+    /// What keeps the numbers: the directory, and what is there unless that is the directory.
+    held: (Held, Option<Held>),
 }
 
 /// Why a path leads nowhere.
@@ -90,31 +92,30 @@ pub(crate) fn walk(fs: &Fs, path: &Path, last: Last) -> Result<Place, WalkError>
     if bytes.is_empty() {
         return Err(FsError::NotFound.into());
     }
-    let mut walk = Walk { fs, dir: fs.root(), todo: names(bytes), links: 0 };
+    let mut walk = Walk { fs, dir: fs.hold(fs.root())?, todo: names(bytes), links: 0 };
     let mut slash = bytes.ends_with(b"/");
     loop {
         walk.walk_to_last_name()?;
-        let dir = walk.dir;
-        let place = |tail, found| Place { dir, tail, slash, found };
-        let here = Some((dir, FileKind::Directory));
-        let Some(name) = walk.todo.pop() else { return Ok(place(Tail::Root, here)) };
+        let Some(name) = walk.todo.pop() else { return Ok(walk.here(Tail::Root, slash)) };
         match &name[..] {
-            b"." => return Ok(place(Tail::Dot, here)),
+            b"." => return Ok(walk.here(Tail::Dot, slash)),
             b".." => {
-                let above = Some((fs.parent(dir)?, FileKind::Directory));
-                return Ok(place(Tail::DotDot, above));
+                let above = fs.parent(walk.dir.ino())?;
+                return Ok(walk.place(Tail::DotDot, slash, Some(above)));
             }
             _ if slash && matches!(last, Last::File { .. }) => {
                 return Err(FsError::IsDirectory.into());
             }
-            _ if last == Last::New && !slash => return Ok(place(Tail::Name(name), None)),
+            _ if last == Last::New && !slash => {
+                return Ok(walk.place(Tail::Name(name), slash, None));
+            }
             _ => {}
         }
         match walk.look(&name)? {
-            Some((ino, FileKind::Symlink)) if last.follows(slash) => {
-                slash |= walk.follow(ino)?;
+            Some(link) if link.kind() == FileKind::Symlink && last.follows(slash) => {
+                slash |= walk.follow(&link)?;
             }
-            found => return Ok(place(Tail::Name(name), found)),
+            found => return Ok(walk.place(Tail::Name(name), slash, found)),
         }
     }
 }
@@ -123,13 +124,26 @@ pub(crate) fn walk(fs: &Fs, path: &Path, last: Last) -> Result<Place, WalkError>
 struct Walk<'a> {
     fs: &'a Fs,
     /// Where it has come to.
-    dir: Ino,
+    dir: Held,
     /// The names to come, last first.
     todo: Vec<Vec<u8>>,
     links: u32,
 }
 
 impl Walk<'_> {
+    /// Ends here, with what was found here.
+    fn place(self, tail: Tail, slash: bool, found: Option<Held>) -> Place {
+        let number = found.as_ref().map(|found| (found.ino(), found.kind()));
+        Place { dir: self.dir.ino(), tail, slash, found: number, held: (self.dir, found) }
+    }
+
+    /// Ends here, with this directory itself.
+    fn here(self, tail: Tail, slash: bool) -> Place {
+        let dir = self.dir.ino();
+        let found = Some((dir, FileKind::Directory));
+        Place { dir, tail, slash, found, held: (self.dir, None) }
+    }
+
     /// Goes on until only the last name is left.
     fn walk_to_last_name(&mut self) -> Result<(), WalkError> {
         while self.todo.len() > 1
@@ -137,21 +151,23 @@ impl Walk<'_> {
         {
             match &name[..] {
                 b"." => {}
-                b".." => self.dir = self.fs.parent(self.dir)?,
-                _ => match self.look(&name)? {
-                    Some((ino, FileKind::Directory)) => self.dir = ino,
-                    // What stands behind it demands a directory already, slash or not.
-                    Some((ino, FileKind::Symlink)) => drop(self.follow(ino)?),
-                    Some(_) => return Err(FsError::NotDirectory.into()),
-                    None => return Err(FsError::NotFound.into()),
-                },
+                b".." => self.dir = self.fs.parent(self.dir.ino())?,
+                _ => {
+                    let found = self.look(&name)?.ok_or(FsError::NotFound)?;
+                    match found.kind() {
+                        FileKind::Directory => self.dir = found,
+                        // What stands behind it demands a directory already, slash or not.
+                        FileKind::Symlink => drop(self.follow(&found)?),
+                        _ => return Err(FsError::NotDirectory.into()),
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    fn look(&self, name: &[u8]) -> Result<Option<(Ino, FileKind)>, WalkError> {
-        match self.fs.lookup(self.dir, name) {
+    fn look(&self, name: &[u8]) -> Result<Option<Held>, WalkError> {
+        match self.fs.lookup(self.dir.ino(), name) {
             Ok(found) => Ok(Some(found)),
             Err(FsError::NotFound) => Ok(None),
             Err(error) => Err(error.into()),
@@ -159,14 +175,14 @@ impl Walk<'_> {
     }
 
     /// Puts the names of a symbolic link in front of those to come; true if a slash ends them.
-    fn follow(&mut self, link: Ino) -> Result<bool, WalkError> {
+    fn follow(&mut self, link: &Held) -> Result<bool, WalkError> {
         self.links += 1;
         if self.links > MAX_LINKS {
             return Err(WalkError::Loop);
         }
-        let target = self.fs.read_link(link)?;
+        let target = self.fs.read_link(link.ino())?;
         if target.starts_with(b"/") {
-            self.dir = self.fs.root();
+            self.dir = self.fs.hold(self.fs.root())?;
         }
         self.todo.extend(names(&target));
         Ok(target.ends_with(b"/"))
@@ -189,6 +205,17 @@ impl Place {
             }
             Some(found) => Ok(found),
         }
+    }
+
+    /// Lets go of what is here, which is about to lose its name: its number is a hint from now on.
+    pub fn let_go(&mut self) {
+        self.held.1 = None;
+    }
+
+    /// As [`existing`](Place::existing); it is held on its own then.
+    pub fn into_existing(self) -> Result<Held, FsError> {
+        self.existing()?;
+        Ok(self.held.1.unwrap_or(self.held.0))
     }
 
     /// The name of what is about to be made here, a directory or something else.

@@ -75,7 +75,7 @@ impl Live {
             None => Ok((self.fs.root(), path.as_bytes())),
             Some((dir, name)) => {
                 let (above, dir) = self.place(dir)?;
-                Ok((self.fs.lookup(above, dir)?.0, name.as_bytes()))
+                Ok((self.fs.lookup(above, dir)?.ino(), name.as_bytes()))
             }
         }
     }

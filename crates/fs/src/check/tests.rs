@@ -71,8 +71,8 @@ fn damaged(plant: impl FnOnce(&dyn Media, &Core)) -> Vec<Problem> {
     let found = Fs::fsck(media.clone(), false, &|_| {}).unwrap().findings;
     repair(media.clone(), &[b"file"]);
     let (fs, _) = Fs::open(media, Access::ReadOnly).unwrap();
-    let (dir, _) = fs.lookup(fs.root(), b"dir").unwrap();
-    fs.lookup(dir, b"file").unwrap();
+    let dir = fs.lookup(fs.root(), b"dir").unwrap();
+    fs.lookup(dir.ino(), b"file").unwrap();
     found.into_iter().map(|finding| finding.problem).collect()
 }
 

@@ -154,7 +154,7 @@ impl Repair<'_> {
                 _ => format!("lost+found.{number}"),
             };
             match fs.lookup(Ino(ROOT), name.as_bytes()) {
-                Ok((ino, FileKind::Directory)) => return Ok(ino.0),
+                Ok(found) if found.kind() == FileKind::Directory => return Ok(found.ino().0),
                 Ok(_) => {}
                 Err(FsError::NotFound) => {
                     let node = NewNode { kind: Kind::Directory, mode: 0o700, uid: 0, gid: 0 };

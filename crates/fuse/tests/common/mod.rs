@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 pub mod calls;
 pub mod client;
+pub mod file_handle;
 pub mod kernel_map;
 pub mod race;
 pub mod records;
@@ -49,6 +50,15 @@ impl Mounted {
     /// A path in the mount.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.as_ref().expect("mounted").path().join(name)
+    }
+
+    /// Unmounts and mounts again: the kernel knows nothing any more.
+    pub fn again(&mut self) {
+        if let Err((_, error)) = self.mount.take().expect("mounted").unmount() {
+            panic!("{error}");
+        }
+        let folder = self.folder.as_ref().expect("mounted").path();
+        self.mount = Some(mount(self.pool.clone(), folder, MountOptions::default()).unwrap());
     }
 
     /// Unmounts; what is left of the pool has to be in order.
