@@ -41,7 +41,7 @@ pub fn run(root: &Path) -> bool {
     start(root, &ALL)
 }
 
-/// As [`run`], with fewer operations.
+/// As [`run()`], with fewer operations.
 pub fn in_ci(root: &Path) -> bool {
     start(root, &CI)
 }

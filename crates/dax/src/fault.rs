@@ -247,10 +247,12 @@ impl<C: Config> Mapping<C> {
             cover(Branch::EndInsideUnit);
             return Err(Unresolved::Smaller(Fallback::EndOfFile));
         }
-        if request.small && locked.order() == Order::Pte && !locked.found.is_storage() {
-            if let Some(Claimed { run, shown }) = self.claim_ahead(request, locked, end)? {
-                return Ok(self.show_and_install(request, run, shown));
-            }
+        if request.small
+            && locked.order() == Order::Pte
+            && !locked.found.is_storage()
+            && let Some(Claimed { run, shown }) = self.claim_ahead(request, locked, end)?
+        {
+            return Ok(self.show_and_install(request, run, shown));
         }
         let shown = self.resolve(&locked, request.wants(), request.early)?;
         if left_out(Step::UnmapAfterEntries) {

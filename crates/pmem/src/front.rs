@@ -9,7 +9,7 @@
 //!
 //! A program's handler may call the one it replaced, which is ours. So ours has many entries, each
 //! with the action that it replaced: the one put in front is never one that the program knows,
-//! and the chain has an end. After [`ENTRIES`] different handlers the program's stays in front.
+//! and the chain has an end. After sixteen different handlers the program's stays in front.
 
 use std::mem::MaybeUninit;
 use std::ptr::{self, null_mut};
