@@ -103,17 +103,16 @@ impl<C: Config> Mapping<C> {
                     cover(Branch::FaultPastEnd);
                     return self.poison(vma, locked, page, FaultOutcome::PastEnd);
                 }
-                Err(Unresolved::Failed(error)) if request.store => {
+                Err(Unresolved::Failed(error)) => {
                     cover(Branch::FaultFailed);
+                    if !request.store {
+                        return self.poison(vma, locked, page, FaultOutcome::Failed(error));
+                    }
                     let tried = locked.order();
                     match self.refuse_store(&request, locked, error) {
                         Some(outcome) => return outcome,
                         None => order = self.fall_back(page, tried, Fallback::Layout),
                     }
-                }
-                Err(Unresolved::Failed(error)) => {
-                    cover(Branch::FaultFailed);
-                    return self.poison(vma, locked, page, FaultOutcome::Failed(error));
                 }
                 Ok(outcome) => return outcome,
             }

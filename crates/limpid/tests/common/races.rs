@@ -2,6 +2,7 @@
 //! how many rounds ended with a byte that the coherence contract forbids. The same races run
 //! against the protocol as it is (no round may fail) and with one step left out (some must).
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use limpid::{File, Map, MapOptions, Pool};
@@ -251,18 +252,25 @@ pub fn fault_meets_truncate(pool: &Pool, rounds: usize, enough: usize, seed: u64
     failed + foreign.load(Ordering::SeqCst)
 }
 
-/// A map that showed SIGBUS past the end shows data once the file has grown by a write.
+/// A map that showed SIGBUS past the end shows data once the file has grown by a write: to safe
+/// calls, and to system calls, which see the page tables as they are.
 pub fn growth_is_seen(pool: &Pool, rounds: usize) -> usize {
     let file = File::create(pool, "/growth").unwrap();
     file.set_len((64 * PAGE) as u64).unwrap();
     let map = file.map().unwrap();
+    let (mut out, mut back) = std::io::pipe().map(|(back, out)| (out, back)).unwrap();
     let mut failed = 0;
     for round in 0..rounds {
         file.set_len(0).unwrap();
         let at = (round % 60 + 1) * PAGE;
+        // SAFETY: only the kernel reads the byte, for which the map's page may be missing.
+        let bytes = unsafe { std::slice::from_raw_parts(map.as_ptr().add(at), 1) };
         assert!(map.read(at, &mut [0]).is_err(), "past the end");
+        assert!(out.write_all(bytes).is_err(), "past the end");
         file.write_at(&[8], at as u64).unwrap();
         let mut byte = [0];
+        let seen = out.write_all(bytes).and_then(|()| back.read_exact(&mut byte));
+        failed += usize::from(seen.is_err() || byte[0] != 8);
         failed += usize::from(map.read(at, &mut byte).is_err() || byte[0] != 8);
     }
     failed
