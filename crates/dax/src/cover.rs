@@ -152,9 +152,11 @@ branches! {
     RangeReachesEnd "a range ends at the end of the file or beyond"
     EdgesWithinPages "a range without a whole page is zeroed"
     EdgesAroundPages "the edges of a range are zeroed"
-    DiscardCopies "private copies past the new end go"
     MoveUnaligned "a range to collapse or insert that is refused"
     RangeRefused "an empty or too large range";
+
+    "mapping.rs":
+    DiscardCopies "private copies past the new end go";
 
     "share.rs":
     CloneGrows "a clone makes the file larger"
