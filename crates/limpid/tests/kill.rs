@@ -1,8 +1,8 @@
 //! Goal: what was acknowledged survives a kill -9 at any moment, and the pool is sound.
 //! Method: a child, this test binary again, creates, writes, appends, truncates, punches, renames,
 //! removes, and stores through maps on a pool in a file, and acknowledges each operation over a
-//! pipe. It is killed after a random time, LIMPID_KILLS times (1000 if not set). Each time the pool
-//! is opened and compared with a model of the acknowledged operations; the one under way is there
+//! pipe. It is killed after a random time, LIMPID_KILLS times (300 if not set, 1000 by night). Each
+//! time the pool is opened and compared with a model of the acknowledged operations; the one under way is there
 //! wholly or not at all, or mixed byte by byte where it writes in place. The check tries itself on
 //! contents that were never written.
 
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::rng::Rng;
+use common::rounds::rounds;
 
 /// Longest life of a child after its first acknowledgement, in microseconds.
 const LONGEST_US: u64 = 15_000;
@@ -74,8 +75,10 @@ fn one(pool: &Path, seed: u64, life: Duration) -> u64 {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let kills: u64 =
-        std::env::var("LIMPID_KILLS").map_or(1000, |text| text.parse().expect("it is a number"));
+    let kills: u64 = match std::env::var("LIMPID_KILLS") {
+        Ok(text) => text.parse().expect("LIMPID_KILLS is a number"),
+        Err(_) => rounds(300, 1000),
+    };
     let first = Rng::announced("kill").next();
     let (done, operations) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {

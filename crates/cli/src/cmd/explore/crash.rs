@@ -1,5 +1,6 @@
 //! `limpid explore crash`: what a power loss at any instant leaves, on the production code.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -40,13 +41,14 @@ fn search(part: &str, how: &How) -> Result<()> {
     }
     let end = Instant::now() + how.budget;
     let (mut rows, mut said) = (Vec::new(), Instant::now());
+    let is_watched = std::io::stderr().is_terminal();
     let summary = search_all(
         &chosen,
         Bound::for_time(how.budget, chosen.len()),
         &|| Instant::now() >= end,
         &mut |row| {
             rows.push(row);
-            if said.elapsed() > Duration::from_secs(1) {
+            if is_watched && said.elapsed() > Duration::from_secs(1) {
                 said = Instant::now();
                 eprintln!("{}/{} workloads", rows.len(), chosen.len());
             }
