@@ -44,6 +44,16 @@ fn full() -> Option<(Mounted, Client)> {
     Some((mounted, program))
 }
 
+/// Waits until the space of a removed file is free: the kernel tells of the last close, and that it
+/// has forgotten the file, after the calls have returned.
+fn await_room(mounted: &Mounted) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while mounted.pool.statfs().unwrap().available * PAGE < 1 << 20 {
+        assert!(Instant::now() < deadline, "the removed file's space does not come free");
+        std::thread::yield_now();
+    }
+}
+
 fn number(error: Errno) -> String {
     error.raw_os_error().to_string()
 }
@@ -102,6 +112,7 @@ fn it_all_works_when_there_is_room() {
     assert_ne!(program.ask("msync?"), "ok");
     reads_as(&mut program, 0, &number(Errno::IO));
     std::fs::remove_file(mounted.path("fill")).unwrap();
+    await_room(&mounted);
     // Other bytes of the page than those that are written are lost yet.
     program.ask("write 0 8");
     assert_ne!(program.ask("fsync?"), "ok");
@@ -143,6 +154,7 @@ fn closing_tells_what_unmapping_does_not() {
     // A file without a name is forgotten, and its number can be another's.
     std::fs::remove_file(mounted.path("f")).unwrap();
     std::fs::remove_file(mounted.path("fill")).unwrap();
+    await_room(&mounted);
     std::fs::write(mounted.path("f"), b"good bytes").unwrap();
     program.ask(&format!("open {}", mounted.path("f").display()));
     assert_eq!(program.ask("fsync?"), "ok");

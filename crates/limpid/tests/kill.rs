@@ -2,9 +2,9 @@
 //! Method: a child, this test binary again, creates, writes, appends, truncates, punches, renames,
 //! removes, and stores through maps on a pool in a file, and acknowledges each operation over a
 //! pipe. It is killed after a random time, LIMPID_KILLS times (300 if not set, 1000 by night). Each
-//! time the pool is opened and compared with a model of the acknowledged operations; the one under way is there
-//! wholly or not at all, or mixed byte by byte where it writes in place. The check tries itself on
-//! contents that were never written.
+//! time the pool is opened and compared with a model of the acknowledged operations; the one under
+//! way is there wholly or not at all, or mixed byte by byte where it writes in place. The check
+//! tries itself on contents that were never written.
 
 #[path = "../examples/acknowledged.rs"]
 #[allow(dead_code, reason = "its main function is not used here")]
