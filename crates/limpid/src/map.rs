@@ -233,13 +233,21 @@ impl Map {
                 Err(AccessError::Misaligned(at)) => {
                     return Err(Error::MisalignedAtomic { at: at as u64 });
                 }
-                Err(AccessError::NoMappings) => {
-                    return Err(Error::NoMappings { at: self.bytes.start + offset as u64 });
-                }
+                Err(AccessError::NoMappings) => return Err(self.unmappable(offset)),
                 Err(AccessError::OutOfRange { .. }) => break,
             }
         }
         Err(self.past_end(offset, len))
+    }
+
+    /// Why the kernel refuses to map a byte: a medium of large units maps nothing smaller, and to
+    /// the page tables that looks as if there were no mapping left.
+    fn unmappable(&self, offset: usize) -> Error {
+        let at = self.bytes.start + offset as u64;
+        match self.file.pool.media.granularity() {
+            granularity if granularity > PAGE_SIZE => Error::Granularity { at, granularity },
+            _ => Error::NoMappings { at },
+        }
     }
 
     fn past_end(&self, offset: usize, len: usize) -> Error {
@@ -254,9 +262,8 @@ impl Map {
         if end > self.file.len() {
             return Err(self.past_end(offset, len));
         }
-        let granularity = self.file.pool.media.granularity();
-        if granularity > PAGE_SIZE {
-            return Err(Error::Granularity { at, granularity });
+        if self.file.pool.media.granularity() > PAGE_SIZE {
+            return Err(self.unmappable(offset));
         }
         if let Some(error) = self.lost(at, len) {
             return Err(error);
@@ -266,7 +273,7 @@ impl Map {
             match self.node.mapping.fault(&self.vma, page, access) {
                 FaultOutcome::Installed => {}
                 FaultOutcome::Failed(error) => return Err(Error::Fs(error)),
-                FaultOutcome::NoMemory => return Err(Error::NoMappings { at }),
+                FaultOutcome::NoMemory => return Err(self.unmappable(offset)),
                 FaultOutcome::PastEnd | FaultOutcome::Gone => {
                     return Err(self.past_end(offset, len));
                 }
