@@ -99,16 +99,21 @@ fn racing_stores_are_not_lost_to_invalidation() {
     for_both(|file, private, _| {
         // One thread stores to fresh pages, the other punches the same range again and again.
         let done = std::sync::atomic::AtomicBool::new(false);
+        let begun = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             let puncher = scope.spawn(|| {
+                begun.wait();
                 let mut rounds = 0;
-                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                loop {
                     file.write_at(&[1; 3 * PAGE], 64 * PAGE as u64).unwrap();
                     file.punch_hole(0, HUGE as u64).unwrap();
                     rounds += 1;
+                    if done.load(std::sync::atomic::Ordering::SeqCst) {
+                        return rounds;
+                    }
                 }
-                rounds
             });
+            begun.wait();
             for page in 0..512 {
                 private.write(page * PAGE + 8, &[page as u8 | 1]).unwrap();
             }
