@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::run;
+
 /// The variable that makes tests long.
 const NIGHT: &str = "LIMPID_NIGHT";
 
@@ -33,7 +35,5 @@ pub fn run(root: &Path) -> bool {
         all_good &= good;
     }
     eprintln!("\n== night: damaged pools in a release build");
-    let mut damaged = Command::new("cargo");
-    damaged.args(DAMAGED).env(NIGHT, "1").current_dir(root);
-    all_good & damaged.status().is_ok_and(|status| status.success())
+    all_good & run::cargo_with(root, &DAMAGED, &[(NIGHT, "1")])
 }
