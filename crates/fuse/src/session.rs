@@ -120,8 +120,14 @@ fn serve(
     thread.spawn(move || {
         let result = session.run();
         attached.end();
-        result
+        result.or_else(|error| if is_end(&error) { Ok(()) } else { Err(error) })
     })
+}
+
+/// Whether this is how reading the device tells that the mount is gone. Where a request is just
+/// being read then, it is this error; fuser knows the other one only, ENODEV.
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionAborted
 }
 
 /// Whether a pool can be mounted at a directory, as far as the directory is concerned: it exists,

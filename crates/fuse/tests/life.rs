@@ -56,6 +56,26 @@ fn its_last_file_is_closed() {
     });
 }
 
+/// The end meets threads that are just reading a request, which is told by another error than when
+/// they sleep: one round of hundreds failed with it.
+#[test]
+fn it_ends_while_requests_are_read() {
+    let Some(possible) = Mounted::new(MountOptions::default()) else { return };
+    drop(possible);
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..200 {
+        let pool = Pool::memory(32 << 20).unwrap();
+        let mount = mount(pool, folder.path(), MountOptions::default()).unwrap();
+        let files: Vec<File> = (0..8)
+            .map(|number| File::create(folder.path().join(number.to_string())).unwrap())
+            .collect();
+        mount.detacher().detach().unwrap();
+        // The last of them takes the mount with it, while the others' releases are on their way.
+        drop(files);
+        wait(mount);
+    }
+}
+
 #[test]
 fn it_is_dropped() {
     replaced(|first, file| {
