@@ -24,6 +24,8 @@ pub mod front;
 mod region;
 #[cfg(all(feature = "std", target_arch = "x86_64", not(miri)))]
 mod sigbus;
+#[cfg(feature = "std")]
+mod stores;
 
 #[cfg(feature = "std")]
 mod devdax;

@@ -3,9 +3,10 @@
 use core::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use crate::arch;
-use crate::copier::{Copier, Fault, Source};
+use crate::arch::{self, Cpu, Fault, Instructions};
+use crate::copier::Copier;
 use crate::media::{MediaError, Persist};
+use crate::stores::{Source, Stores};
 
 /// A run of memory that holds a whole medium; device offset 0 is its first byte.
 ///
@@ -13,11 +14,12 @@ use crate::media::{MediaError, Persist};
 /// writable if the mode says so, as long as the region lives. Every raw access below rests on it,
 /// and on [`Region::at`] having checked the offsets.
 #[derive(Debug)]
-pub(crate) struct Region {
+pub(crate) struct Region<I = Cpu> {
     base: *mut u8,
     len: u64,
     mode: Mode,
     copier: Copier,
+    stores: Stores<I>,
 }
 
 /// How a region may be stored to.
@@ -40,15 +42,31 @@ const STREAM_MIN: usize = 4 << 20;
 
 // SAFETY: a region is an address range that any thread may access; no Rust reference into it is
 // ever made, and all accesses are foreign (assembly) or atomic.
-unsafe impl Send for Region {}
+unsafe impl<I: Send> Send for Region<I> {}
 // SAFETY: as for Send: racing accesses race byte by byte, as `Media` says.
-unsafe impl Sync for Region {}
+unsafe impl<I: Sync> Sync for Region<I> {}
 
 impl Region {
     /// # Safety
     /// The invariant of the type holds until the region is dropped.
     pub(crate) unsafe fn new(base: *mut u8, len: u64, mode: Mode) -> Region {
-        Region { base, len, mode, copier: Copier::get() }
+        // SAFETY: the caller's promise.
+        unsafe { Region::with_instructions(base, len, mode, Copier::get().cpu()) }
+    }
+}
+
+impl<I: Instructions> Region<I> {
+    /// A region whose stores are made with these instructions.
+    ///
+    /// # Safety
+    /// As for [`Region::new`].
+    pub(crate) unsafe fn with_instructions(
+        base: *mut u8,
+        len: u64,
+        mode: Mode,
+        instructions: I,
+    ) -> Region<I> {
+        Region { base, len, mode, copier: Copier::get(), stores: Stores::new(instructions) }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -154,7 +172,7 @@ impl Region {
         assert!(at.is_multiple_of(8), "an 8-byte store at {at} is not aligned");
         let to = self.at_mut(at, 8)?;
         // SAFETY: checked by `at_mut`; aligned, since the base is.
-        let stored = unsafe { self.copier.store_u64(to, value) };
+        let stored = unsafe { self.stores.store_u64(to, value) };
         stored.map_err(|fault| self.error(fault, 8, &[at]))
     }
 
@@ -168,20 +186,20 @@ impl Region {
         // SAFETY: start and end were clipped to the region. A fault means that the medium lost
         // the page; whoever stored there or reads it is told, and there is nothing to flush.
         let _ =
-            unsafe { self.copier.write_back(self.base.add(range.start as usize), len as usize) };
+            unsafe { self.stores.write_back(self.base.add(range.start as usize), len as usize) };
     }
 
     #[inline]
     pub(crate) fn fence(&self) {
         if self.mode.write_through {
-            self.copier.fence();
+            self.stores.fence();
         } else {
             compiler_fence(Ordering::SeqCst);
         }
     }
 
     /// # Safety
-    /// As for [`Copier::copy`].
+    /// As for [`Stores::put`].
     #[inline]
     unsafe fn put(
         &self,
@@ -192,16 +210,16 @@ impl Region {
     ) -> Result<(), Fault> {
         if self.mode.write_through && persist == Persist::Yes {
             // SAFETY: the caller's promise.
-            unsafe { self.copier.put_through(to, source, len) }
+            unsafe { self.stores.put_through(to, source, len) }
         } else if len >= STREAM_MIN && self.mode.huge {
             // SAFETY: the caller's promise.
-            let stored = unsafe { self.copier.put_through(to, source, len) };
+            let stored = unsafe { self.stores.put_through(to, source, len) };
             // The caller need not fence what need not persist; other threads may look at once.
-            self.copier.fence();
+            self.stores.fence();
             stored
         } else {
             // SAFETY: the caller's promise.
-            unsafe { self.copier.put(to, source, len) }
+            unsafe { self.stores.put(to, source, len) }
         }
     }
 

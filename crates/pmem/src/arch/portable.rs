@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::Fault;
+use super::{Fault, Instructions};
 
 /// Size of a cache line in bytes, as far as alignment of the persistent paths goes.
 pub(crate) const LINE: usize = 64;
@@ -16,7 +16,7 @@ pub(crate) const WRITES_BACK: bool = false;
 
 /// What this processor offers: nothing that these routines would use.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu;
+pub struct Cpu;
 
 impl Cpu {
     pub(crate) fn detect() -> Cpu {
@@ -24,45 +24,48 @@ impl Cpu {
     }
 }
 
-/// # Safety
-/// Both ranges are mapped for the access and do not overlap.
-pub(crate) unsafe fn copy(_: Cpu, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
-    // SAFETY: the caller's own promise.
-    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
-    Ok(())
-}
+impl Instructions for Cpu {
+    unsafe fn copy(self, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
+        // SAFETY: the caller's own promise.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+        Ok(())
+    }
 
-/// # Safety
-/// As for [`copy`].
-pub(crate) unsafe fn copy_non_temporal(
-    cpu: Cpu,
-    to: *mut u8,
-    from: *const u8,
-    len: usize,
-) -> Result<(), Fault> {
-    // SAFETY: the caller's own promise.
-    unsafe { copy(cpu, to, from, len) }
-}
+    unsafe fn copy_non_temporal(
+        self,
+        to: *mut u8,
+        from: *const u8,
+        len: usize,
+    ) -> Result<(), Fault> {
+        // SAFETY: the caller's own promise.
+        unsafe { self.copy(to, from, len) }
+    }
 
-/// # Safety
-/// The range is mapped writable.
-pub(crate) unsafe fn zero(_: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
-    // SAFETY: the caller's own promise.
-    unsafe { core::ptr::write_bytes(to, 0, len) };
-    Ok(())
-}
+    unsafe fn zero(self, to: *mut u8, len: usize) -> Result<(), Fault> {
+        // SAFETY: the caller's own promise.
+        unsafe { core::ptr::write_bytes(to, 0, len) };
+        Ok(())
+    }
 
-/// # Safety
-/// As for [`zero`].
-pub(crate) unsafe fn zero_non_temporal(cpu: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
-    // SAFETY: the caller's own promise.
-    unsafe { zero(cpu, to, len) }
-}
+    unsafe fn zero_non_temporal(self, to: *mut u8, len: usize) -> Result<(), Fault> {
+        // SAFETY: the caller's own promise.
+        unsafe { self.zero(to, len) }
+    }
 
-/// # Safety
-/// The range is mapped.
-pub(crate) unsafe fn write_back(_: Cpu, _: *const u8, _: usize) -> Result<(), Fault> {
-    Ok(())
+    unsafe fn write_back(self, _: *const u8, _: usize) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    unsafe fn store_u64(self, to: *mut u8, value: u64) -> Result<(), Fault> {
+        // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed
+        // atomically.
+        unsafe { AtomicU64::from_ptr(to.cast()) }.store(value, Ordering::Release);
+        Ok(())
+    }
+
+    fn fence(self) {
+        core::sync::atomic::fence(Ordering::SeqCst);
+    }
 }
 
 /// # Safety
@@ -70,14 +73,6 @@ pub(crate) unsafe fn write_back(_: Cpu, _: *const u8, _: usize) -> Result<(), Fa
 pub(crate) unsafe fn load_u64(from: *const u8) -> Result<u64, Fault> {
     // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed atomically.
     Ok(unsafe { AtomicU64::from_ptr(from.cast_mut().cast()) }.load(Ordering::Acquire))
-}
-
-/// # Safety
-/// The 8 bytes are mapped writable and aligned.
-pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
-    // SAFETY: mapped and aligned, by the caller's promise; shared memory is accessed atomically.
-    unsafe { AtomicU64::from_ptr(to.cast()) }.store(value, Ordering::Release);
-    Ok(())
 }
 
 /// # Safety
@@ -91,11 +86,6 @@ pub(crate) unsafe fn compare_exchange_u64(
     let atomic = unsafe { AtomicU64::from_ptr(at.cast()) };
     let found = atomic.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
     Ok(found.unwrap_or_else(|found| found))
-}
-
-/// Orders all stores before against all after.
-pub(crate) fn fence() {
-    core::sync::atomic::fence(Ordering::SeqCst);
 }
 
 /// Asks for the cache lines of a range, to be written. Nothing is done here.

@@ -9,7 +9,7 @@
 use core::arch::x86_64::{__cpuid_count, _MM_HINT_ET0, _mm_prefetch};
 use core::arch::{asm, global_asm};
 
-use super::Fault;
+use super::{Fault, Instructions};
 
 /// Size of a cache line in bytes.
 pub(crate) const LINE: usize = 64;
@@ -79,7 +79,7 @@ pub(crate) fn landing(instruction: usize) -> Option<usize> {
 
 /// What this processor offers. Holding one means that the routines it names can be executed here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     vectors: CopyRoutine,
     lines: LineRoutine,
     fast_rep: bool,
@@ -114,75 +114,66 @@ fn done(returned: Returned) -> Result<(), Fault> {
     if returned.fault == 0 { Ok(()) } else { Err(Fault { address: returned.fault }) }
 }
 
-/// Copies `len` bytes, in ascending order as far as whole cache lines go.
-///
-/// # Safety
-/// Each byte of both ranges belongs to a mapping that allows the access (which may still raise
-/// SIGBUS); the ranges do not overlap; the handler of `sigbus.rs` is installed.
-#[inline]
-pub(crate) unsafe fn copy(cpu: Cpu, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
-    let rep = len >= REP_COPY_MIN && cpu.fast_rep;
-    let routine = if rep { limpid_pmem_copy_rep } else { cpu.vectors };
-    // SAFETY: the caller's own promise; `Cpu` names only routines this processor executes.
-    done(unsafe { routine(to, from, len) })
-}
-
-/// Copies with non-temporal stores, which only [`fence`] orders against other threads.
-///
-/// # Safety
-/// As for [`copy`]; `to` and `len` are multiples of [`LINE`].
-#[inline]
-pub(crate) unsafe fn copy_non_temporal(
-    _: Cpu,
-    to: *mut u8,
-    from: *const u8,
-    len: usize,
-) -> Result<(), Fault> {
-    debug_assert!((to as usize | len).is_multiple_of(LINE));
-    // SAFETY: the caller's own promise.
-    done(unsafe { limpid_pmem_copy_nt(to, from, len) })
-}
-
-/// Fills `len` bytes with zeroes.
-///
-/// # Safety
-/// As for [`copy`], for the one range.
-#[inline]
-pub(crate) unsafe fn zero(cpu: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
-    let rep = len >= REP_ZERO_MIN && cpu.fast_rep;
-    // SAFETY: the caller's own promise.
-    done(unsafe { if rep { limpid_pmem_zero_rep(to, len) } else { limpid_pmem_zero_sse(to, len) } })
-}
-
-/// Zeroes with non-temporal stores, which only [`fence`] orders against other threads.
-///
-/// # Safety
-/// As for [`copy_non_temporal`], for the one range.
-#[inline]
-pub(crate) unsafe fn zero_non_temporal(_: Cpu, to: *mut u8, len: usize) -> Result<(), Fault> {
-    debug_assert!((to as usize | len).is_multiple_of(LINE));
-    // SAFETY: the caller's own promise.
-    done(unsafe { limpid_pmem_zero_nt(to, len) })
-}
-
-/// Starts the write-back of every cache line that holds a byte of the range.
-///
-/// # Safety
-/// As for [`copy`], for the one range.
-#[inline]
-pub(crate) unsafe fn write_back(cpu: Cpu, from: *const u8, len: usize) -> Result<(), Fault> {
-    if len == 0 {
-        return Ok(());
+impl Instructions for Cpu {
+    #[inline]
+    unsafe fn copy(self, to: *mut u8, from: *const u8, len: usize) -> Result<(), Fault> {
+        let rep = len >= REP_COPY_MIN && self.fast_rep;
+        let routine = if rep { limpid_pmem_copy_rep } else { self.vectors };
+        // SAFETY: the caller's own promise; `Cpu` names only routines this processor executes.
+        done(unsafe { routine(to, from, len) })
     }
-    let into_line = from as usize % LINE;
-    let first = from.wrapping_sub(into_line);
-    // SAFETY: the caller's own promise; a line never crosses a page, so the lines lie in the
-    // mapped pages of the range. `Cpu` names only routines this processor executes.
-    done(unsafe { (cpu.lines)(first, (into_line + len).div_ceil(LINE)) })
+
+    #[inline]
+    unsafe fn copy_non_temporal(
+        self,
+        to: *mut u8,
+        from: *const u8,
+        len: usize,
+    ) -> Result<(), Fault> {
+        debug_assert!((to as usize | len).is_multiple_of(LINE));
+        // SAFETY: the caller's own promise.
+        done(unsafe { limpid_pmem_copy_nt(to, from, len) })
+    }
+
+    #[inline]
+    unsafe fn zero(self, to: *mut u8, len: usize) -> Result<(), Fault> {
+        let rep = len >= REP_ZERO_MIN && self.fast_rep;
+        let routine = if rep { limpid_pmem_zero_rep } else { limpid_pmem_zero_sse };
+        // SAFETY: the caller's own promise.
+        done(unsafe { routine(to, len) })
+    }
+
+    #[inline]
+    unsafe fn zero_non_temporal(self, to: *mut u8, len: usize) -> Result<(), Fault> {
+        debug_assert!((to as usize | len).is_multiple_of(LINE));
+        // SAFETY: the caller's own promise.
+        done(unsafe { limpid_pmem_zero_nt(to, len) })
+    }
+
+    #[inline]
+    unsafe fn write_back(self, first: *const u8, lines: usize) -> Result<(), Fault> {
+        debug_assert!(lines > 0 && (first as usize).is_multiple_of(LINE));
+        // SAFETY: the caller's own promise; `Cpu` names only routines this processor executes.
+        done(unsafe { (self.lines)(first, lines) })
+    }
+
+    #[inline]
+    unsafe fn store_u64(self, to: *mut u8, value: u64) -> Result<(), Fault> {
+        // SAFETY: the caller's own promise. On this architecture every store releases, and the
+        // call of foreign code is a barrier to the compiler.
+        done(unsafe { limpid_pmem_store(to, value) })
+    }
+
+    #[inline]
+    fn fence(self) {
+        // SAFETY: touches no memory of ours; every x86-64 processor has it. As it may not be
+        // marked free of memory effects, the compiler moves no access across it either.
+        unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+    }
 }
 
 /// # Safety
-/// As for [`copy`], for 8 aligned bytes to be read.
+/// As for [`Instructions::copy`], for 8 aligned bytes to be read.
 #[inline]
 pub(crate) unsafe fn load_u64(from: *const u8) -> Result<u64, Fault> {
     // SAFETY: the caller's own promise. On this architecture every load acquires, and the call
@@ -192,19 +183,10 @@ pub(crate) unsafe fn load_u64(from: *const u8) -> Result<u64, Fault> {
     done(returned).map(|()| value)
 }
 
-/// # Safety
-/// As for [`copy`], for 8 aligned bytes to be written.
-#[inline]
-pub(crate) unsafe fn store_u64(to: *mut u8, value: u64) -> Result<(), Fault> {
-    // SAFETY: the caller's own promise. On this architecture every store releases, and the call
-    // of foreign code is a barrier to the compiler.
-    done(unsafe { limpid_pmem_store(to, value) })
-}
-
 /// What was in the 8 bytes; they are `new` now if that was `current`.
 ///
 /// # Safety
-/// As for [`copy`], for 8 aligned bytes to be read and written.
+/// As for [`Instructions::copy`], for 8 aligned bytes to be read and written.
 #[inline]
 pub(crate) unsafe fn compare_exchange_u64(
     at: *mut u8,
@@ -216,14 +198,6 @@ pub(crate) unsafe fn compare_exchange_u64(
     let returned = unsafe { limpid_pmem_compare_exchange(at, current, new) };
     let found = returned.value;
     done(returned).map(|()| found)
-}
-
-/// Waits until the non-temporal stores and write-backs of this thread have reached the medium.
-#[inline]
-pub(crate) fn fence() {
-    // SAFETY: touches no memory of ours; every x86-64 processor has it. As it may not be marked
-    // free of memory effects, the compiler moves no access across it either.
-    unsafe { asm!("sfence", options(nostack, preserves_flags)) };
 }
 
 /// Asks for the cache lines of a range, to be written. A hint: it never faults.
@@ -261,6 +235,31 @@ mod tests {
             }
         }
         routines
+    }
+
+    impl Cpu {
+        /// Every processor that this one can be: each way to write lines back, to copy, to zero.
+        pub(crate) fn every() -> Vec<(String, Cpu)> {
+            let leaf7 = __cpuid_count(7, 0);
+            let mut lines = vec![("clflush", limpid_pmem_clflush as LineRoutine)];
+            for (name, bit, routine) in [
+                ("clflushopt", 23, limpid_pmem_clflushopt as LineRoutine),
+                ("clwb", 24, limpid_pmem_clwb),
+            ] {
+                if leaf7.ebx & (1 << bit) != 0 {
+                    lines.push((name, routine));
+                } else {
+                    eprintln!("skipped: this processor has no {name}");
+                }
+            }
+            let vectors = copy_routines().into_iter().filter(|(name, _)| *name != "rep");
+            let pairs = vectors.enumerate().map(|(index, (vector, vectors))| {
+                let (line, lines) = lines[index % lines.len()];
+                let fast_rep = leaf7.ebx & (1 << 9) != 0;
+                (format!("{vector}, {line}"), Cpu { vectors, lines, fast_rep })
+            });
+            pairs.collect()
+        }
     }
 
     #[test]
