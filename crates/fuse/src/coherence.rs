@@ -29,17 +29,16 @@ impl Server {
     }
 
     /// Drops the kernel's pages of `bytes`; those with stores of programs are written first.
-    /// The number that `stale.rs` knows it by.
-    pub(crate) fn drop_pages(&self, ino: u64, bytes: &Range<u64>) -> Option<u64> {
-        let notifier = self.notifier_for(ino)?;
+    pub(crate) fn drop_pages(&self, ino: u64, bytes: &Range<u64>) {
+        let Some(notifier) = self.notifier_for(ino) else { return };
         let offset = i64::try_from(bytes.start).unwrap_or(i64::MAX);
         // A length of 0 means all that follows.
         let len = bytes.end.saturating_sub(bytes.start);
         let len = i64::try_from(len).unwrap_or(0);
         let number = self.stale.begin(ino, pages_of(bytes));
         let _ = notifier.inval_inode(INodeNo(ino), offset, len);
-        self.stale.done(ino, number);
-        Some(number)
+        // Who has copied a write before has the file open.
+        self.stale.done(ino, number, self.handles.writers(ino) > 0);
     }
 
     /// The kernel asks for the attributes again. It drops no page, so it waits for no request.
@@ -72,9 +71,7 @@ impl OutsideCache for Server {
     }
 
     fn keep_out(&self, ino: u64, bytes: Range<u64>) -> u64 {
-        self.gates.close(ino, bytes.clone(), || {
-            self.drop_pages(ino, &bytes);
-        })
+        self.gates.close(ino, bytes.clone(), || self.drop_pages(ino, &bytes))
     }
 
     fn readmit(&self, ino: u64, kept_out: u64) {

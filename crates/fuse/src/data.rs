@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fuser::{Errno, ReplyEmpty, ReplyWrite};
 use rustix::fs::FallocateFlags;
@@ -11,26 +10,12 @@ use rustix::fs::FallocateFlags;
 use crate::handles::Handle;
 use crate::metrics::Op;
 use crate::names::opening;
-use crate::pages::{PAGE, pages_of};
+use crate::pages::pages_of;
 use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Served, Server, errno};
 
 /// Bytes copied by one request of copy_file_range at most; the caller goes on with the rest.
 const MAX_COPY: u64 = 16 << 20;
-
-/// How long a write waits for pages to be dropped that missed it. They are not locked for that
-/// very write, unless the kernel has needed their memory for something else since they were read.
-const STALE_MOMENT: Duration = Duration::from_millis(250);
-
-/// How a program writes.
-#[derive(Clone, Copy)]
-pub(crate) struct Writing {
-    /// With which the file is open.
-    pub flags: i32,
-    /// Past the kernel's cache.
-    pub is_direct: bool,
-    pub changer: Changer,
-}
 
 thread_local! {
     /// Where the bytes of a read lie between the pool and the kernel.
@@ -69,18 +54,33 @@ impl Server {
         Ok(number)
     }
 
-    /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file.
-    pub fn read(&self, number: u64, offset: u64, size: u32, reply: impl FnOnce(Served<&[u8]>)) {
+    /// Reads and hands the bytes to `reply`; fewer than wanted only at the end of the file. If they
+    /// are read for the kernel's cache, `cached` is the number of the request.
+    pub fn read(
+        &self,
+        number: u64,
+        (offset, size): (u64, u32),
+        cached: Option<u64>,
+        reply: impl FnOnce(Served<&[u8]>),
+    ) {
         let handle = match self.handle(number) {
             Ok(handle) => handle,
             Err(error) => return reply(Err(error)),
         };
         let bytes = offset..offset.saturating_add(size.into());
-        self.gates.pass(handle.ino, bytes.clone());
-        let noted = self.none_lost(handle.ino, &bytes);
-        let noted = noted.and_then(|()| self.note_holes(handle.ino, &handle.file, bytes.clone()));
-        self.note_end(handle.ino, &handle.file, &bytes);
-        self.stale.read(handle.ino, &pages_of(&bytes));
+        loop {
+            // Before it looks for gates, see `stale.rs`.
+            if let Some(request) = cached {
+                self.stale.read(handle.ino, &pages_of(&bytes), request);
+            }
+            if !self.gates.pass(handle.ino, bytes.clone()) {
+                break;
+            }
+        }
+        let noted = self.none_lost(handle.ino, &bytes).and_then(|()| match cached {
+            Some(_) => self.note_pages(&handle, &bytes),
+            None => Ok(()),
+        });
         if let Err(error) = noted {
             return reply(Err(error));
         }
@@ -93,84 +93,10 @@ impl Server {
         });
     }
 
-    /// Serves a write of a program: at once, or aside if it has to wait for the kernel.
-    pub fn serve_write(
-        self: &Arc<Server>,
-        number: u64,
-        (offset, data): (u64, &[u8]),
-        how: Writing,
-        reply: ReplyWrite,
-    ) {
-        let handle = match self.handle(number) {
-            Ok(handle) => handle,
-            Err(error) => return self.reply_written(Op::Write, Err(error), reply),
-        };
-        if !how.is_direct {
-            self.cached.note(handle.ino);
-        }
-        if let Some(junk) = self.junk(handle.ino, &handle.file, offset) {
-            let (server, data) = (self.clone(), data.to_vec());
-            return self.aside.submit(move || {
-                let is_locked = junk.start / PAGE == offset / PAGE;
-                server.drop_junk(handle.ino, junk, is_locked);
-                let written = server.write(&handle, offset, &data, how);
-                let bytes = offset..offset + data.len() as u64;
-                server.finish_write(handle, bytes, how.is_direct, written, reply);
-            });
-        }
-        let written = self.write(&handle, offset, data, how);
-        if !matches!(written, Ok((_, true))) {
-            return self.reply_written(Op::Write, written.map(|(len, _)| len), reply);
-        }
-        let (server, bytes) = (self.clone(), offset..offset + data.len() as u64);
-        let is_direct = how.is_direct;
-        self.aside.submit(move || server.finish_write(handle, bytes, is_direct, written, reply));
-    }
-
-    /// Answers a write after the kernel's pages that may have missed it have been dropped.
-    fn finish_write(
-        self: Arc<Server>,
-        handle: Arc<Handle>,
-        bytes: Range<u64>,
-        is_direct: bool,
-        written: Served<(usize, bool)>,
-        reply: ReplyWrite,
-    ) {
-        if is_direct && matches!(written, Ok((_, true))) {
-            // The kernel has no page locked for this write.
-            self.drop_pages(handle.ino, &bytes);
-        } else if matches!(written, Ok((_, true))) {
-            // One that is locked for this write is not stale: nobody has all of it.
-            if let Ok(Some(number)) = self.drop_within(STALE_MOMENT, handle.ino, bytes) {
-                self.stale.between_writes(handle.ino, number);
-            }
-        }
-        let written = self.counted(Op::Write, written.map(|(len, _)| len));
-        drop((handle, self));
-        match written {
-            Ok(len) => reply.written(len as u32),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    /// Writes, for a program; how much, and whether the kernel may have a page that missed it.
-    fn write(
-        &self,
-        handle: &Handle,
-        offset: u64,
-        data: &[u8],
-        how: Writing,
-    ) -> Served<(usize, bool)> {
-        let begun = self.stale.write();
-        self.about_to_change(handle, how.changer)?;
-        let bytes = offset..offset.saturating_add(data.len() as u64);
-        self.gates.pass(handle.ino, bytes.clone());
-        let written = handle.file.write_at(data, offset).map_err(errno)?;
-        self.determined(handle.ino, offset..offset + written as u64);
-        let is_stale = self.stale.written(handle.ino, &pages_of(&bytes), begun);
-        // See `direct.rs`.
-        let is_stale = is_stale || (how.is_direct && self.cached.contains(handle.ino));
-        Ok((self.wrote(handle, written, how.flags)?, is_stale))
+    /// The kernel is about to get pages.
+    fn note_pages(&self, handle: &Handle, bytes: &Range<u64>) -> Served<()> {
+        self.note_end(handle.ino, &handle.file, bytes);
+        self.note_holes(handle.ino, &handle.file, bytes.clone())
     }
 
     /// What a change of an open file's bytes begins with.
@@ -188,6 +114,7 @@ impl Server {
     /// Makes a file durable.
     pub fn sync(&self, number: u64, data_only: bool) -> Served<()> {
         let handle = self.handle(number)?;
+        self.stale.no_write(handle.ino);
         let synced = if data_only { handle.file.sync_data() } else { handle.file.sync_all() };
         synced.map_err(errno)?;
         self.all_stored(handle.ino)

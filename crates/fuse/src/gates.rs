@@ -8,22 +8,25 @@
 //! The kernel drops a page only when the requests under way for that page are served. So a
 //! request that comes while pages are being dropped must not wait for the end of the change: it
 //! waits for the end of the dropping, but for a moment only, then it is served, and the pages are
-//! dropped once more.
+//! dropped once more, and the next request waits for longer.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use limpid_locks::{Class, Condvar, Mutex, mutex};
 
+use crate::pages::pages_of;
+
 /// The class of their lock.
 static GATES: Class = Class::new("fuse: gates");
 
-/// The kernel caches whole pages, of this many bytes.
-const PAGE: u64 = 4096;
-/// How long a request waits for pages to be dropped. Dropping takes microseconds, unless it waits
-/// for this very request.
+/// How long a request waits for pages to be dropped, at first. Dropping takes microseconds, unless
+/// it waits for this very request. It is doubled with each time that pages are dropped, so that
+/// requests which come one after the other do not keep a change waiting.
 const MOMENT: Duration = Duration::from_millis(1);
+/// The moment is doubled so many times at most.
+const DOUBLED: u32 = 7;
 
 /// A range that is being changed.
 struct Gate {
@@ -34,6 +37,8 @@ struct Gate {
     closed: bool,
     /// A request brought pages in while they were being dropped.
     passed: bool,
+    /// How often pages were dropped again.
+    again: u32,
 }
 
 #[derive(Default)]
@@ -60,18 +65,20 @@ impl State {
 pub(crate) struct Gates {
     /// Number of gates: spares requests the lock while there is none.
     count: AtomicUsize,
+    /// Number of requests that had several gates in their way at once.
+    met: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-fn pages(bytes: &Range<u64>) -> Range<u64> {
-    bytes.start / PAGE..bytes.end.div_ceil(PAGE)
-}
-
 impl Default for Gates {
     fn default() -> Gates {
-        let (count, changed) = (AtomicUsize::new(0), Condvar::new());
-        Gates { count, state: mutex(&GATES, State::default()), changed }
+        Gates {
+            count: AtomicUsize::new(0),
+            met: AtomicU64::new(0),
+            state: mutex(&GATES, State::default()),
+            changed: Condvar::new(),
+        }
     }
 }
 
@@ -80,17 +87,9 @@ impl Gates {
     /// [`open`](Gates::open) is called with the number returned. No lock may be held that serving
     /// a request takes.
     pub fn close(&self, ino: u64, bytes: Range<u64>, drop_pages: impl Fn()) -> u64 {
-        let number = {
-            let mut state = self.state.lock();
-            state.next += 1;
-            let number = state.next;
-            let pages = pages(&bytes);
-            state.gates.push(Gate { number, ino, pages, closed: false, passed: false });
-            // Before any page is dropped: a request that did not see the gate came before that,
-            // and the kernel waits for it when it drops its pages.
-            self.count.fetch_add(1, Ordering::SeqCst);
-            number
-        };
+        // Before any page is dropped: a request that did not see the gate came before that,
+        // and the kernel waits for it when it drops its pages.
+        let number = self.add(ino, &bytes, false);
         loop {
             drop_pages();
             let mut state = self.state.lock();
@@ -100,7 +99,35 @@ impl Gates {
                 self.changed.notify_all();
                 return number;
             }
+            gate.again += 1;
         }
+    }
+
+    fn add(&self, ino: u64, bytes: &Range<u64>, closed: bool) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let (number, pages) = (state.next, pages_of(bytes));
+        state.gates.push(Gate { number, ino, pages, closed, passed: false, again: 0 });
+        self.count.fetch_add(1, Ordering::SeqCst);
+        number
+    }
+
+    /// Does something while requests for pages of `bytes` wait; the pages that the kernel has
+    /// stay.
+    pub fn hold<T>(&self, ino: u64, bytes: &Range<u64>, work: impl FnOnce() -> T) -> T {
+        struct Held<'a>(&'a Gates, u64);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.open(self.1);
+            }
+        }
+        let _held = Held(self, self.add(ino, bytes, true));
+        work()
+    }
+
+    /// Number of requests that had several gates in their way at once.
+    pub fn met(&self) -> u64 {
+        self.met.load(Ordering::Relaxed)
     }
 
     /// The change is made: requests go on.
@@ -114,29 +141,38 @@ impl Gates {
     /// Waits before a request is served that brings pages into the kernel's cache: a read, or a
     /// write of whole pages. As long as any gate in its way is closed, it waits, since then bytes
     /// are being changed; where all that are in its way drop pages yet, it waits for a moment only.
-    pub fn pass(&self, ino: u64, bytes: Range<u64>) {
+    /// True if it has waited for a change.
+    pub fn pass(&self, ino: u64, bytes: Range<u64>) -> bool {
         if self.count.load(Ordering::SeqCst) == 0 {
-            return;
+            return false;
         }
-        let pages = pages(&bytes);
-        let moment = Instant::now() + MOMENT;
-        let (mut state, mut late) = (self.state.lock(), false);
+        let (pages, begun) = (pages_of(&bytes), Instant::now());
+        let (mut late, mut waited, mut met) = (false, false, false);
+        let mut state = self.state.lock();
         loop {
-            let (mut any, mut closed) = (false, false);
+            let (mut any, mut several, mut closed, mut again) = (false, false, false, 0);
             for gate in state.in_the_way(ino, &pages) {
+                several |= any;
                 any = true;
                 closed |= gate.closed;
+                again = again.max(gate.again);
+            }
+            if several && !std::mem::replace(&mut met, true) {
+                self.met.fetch_add(1, Ordering::Relaxed);
             }
             if !any {
-                return;
+                return waited;
             }
             if closed {
+                waited = true;
                 self.changed.wait(&mut state);
             } else if late {
+                // Their pages are dropped once more.
                 state.in_the_way(ino, &pages).for_each(|gate| gate.passed = true);
-                return;
+                return false;
             } else {
-                late = self.changed.wait_until(&mut state, moment).timed_out();
+                let moment = MOMENT * 2u32.pow(again.min(DOUBLED));
+                late = self.changed.wait_until(&mut state, begun + moment).timed_out();
             }
         }
     }

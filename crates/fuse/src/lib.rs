@@ -14,10 +14,10 @@
 //! 4. A store through a map is in the kernel's page alone until it is written back. Who asks where
 //!    a file has holes has the pages over them written first (`pages.rs`, `holes.rs`).
 //! 5. What is stored behind the end of a file is nobody's (`past_end.rs`); what a program writes is
-//!    shown whenever the kernel's page of it was dropped (`stale.rs`).
+//!    shown, and stays, whenever the kernel's page of it was dropped (`stale.rs`).
 //! 6. To wake a thread costs more than most requests, so while they follow closely on each other
 //!    one thread serves them and polls for the next (`listeners.rs`).
-//! 6. A panic in one request is the error of that request; the mount goes on (`door.rs`).
+//! 7. A panic in one request is the error of that request; the mount goes on (`door.rs`).
 //!
 //! ```no_run
 //! use limpid_fuse::{MountOptions, mount};
@@ -56,6 +56,7 @@ mod names;
 mod requests;
 mod server;
 mod times;
+mod write;
 mod writeback;
 mod xattr;
 

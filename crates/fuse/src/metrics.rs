@@ -12,6 +12,8 @@ pub(crate) const DAEMON: &str = "limpid_process_id";
 /// The metric that is 1 where the pool is open for reading only.
 pub(crate) const READ_ONLY: &str = "limpid_read_only";
 
+const GATES_MET: &str = "Requests in the way of which lay several changes at once.";
+
 /// The kinds of requests that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -66,6 +68,7 @@ pub(crate) struct Metrics {
 pub(crate) struct Gauges {
     pub open_files: u64,
     pub known_inodes: u64,
+    pub gates_met: u64,
     pub pool_bytes: u64,
     pub pool_free_bytes: u64,
     pub read_only: bool,
@@ -111,6 +114,7 @@ impl Metrics {
         let rest = [
             ("limpid_read_bytes_total", "counter", "Bytes read.", read),
             ("limpid_written_bytes_total", "counter", "Bytes written.", written),
+            ("limpid_gates_met_total", "counter", GATES_MET, gauges.gates_met),
             ("limpid_open_files", "gauge", "Open files.", gauges.open_files),
             ("limpid_known_inodes", "gauge", "Inodes the kernel knows.", gauges.known_inodes),
             ("limpid_pool_bytes", "gauge", "Size of the pool's data.", gauges.pool_bytes),
@@ -143,6 +147,7 @@ mod tests {
         let gauges = Gauges {
             open_files: 1,
             known_inodes: 2,
+            gates_met: 6,
             pool_bytes: 3,
             pool_free_bytes: 4,
             read_only: true,

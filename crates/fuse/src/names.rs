@@ -140,6 +140,7 @@ impl Server {
         set: SetAttributes,
         size: Option<u64>,
     ) -> Served<Metadata> {
+        self.stale.no_write(ino);
         let is_nothing = set == SetAttributes::default() && size.is_none();
         let changer = if is_nothing {
             Some(changer.with(Change::Nothing))

@@ -30,8 +30,8 @@ use rustc_hash::FxHashMap;
 use crate::pages::{PAGE, bytes_of, pages_of};
 use crate::server::Server;
 
-/// How long a request waits for a page to be dropped that may be locked for that very request.
-const MOMENT: Duration = Duration::from_millis(20);
+/// How long a write waits for a page to be dropped that may be locked for that very write.
+pub(crate) const LOCKED_MOMENT: Duration = Duration::from_secs(1);
 
 /// The classes of the locks.
 static ENDS: Class = Class::new("fuse: last pages");
@@ -72,7 +72,7 @@ impl PastEnd {
     }
 
     /// Bytes are not to be written back until their page is read.
-    fn mask(&self, ino: u64, bytes: Range<u64>) {
+    pub fn mask(&self, ino: u64, bytes: Range<u64>) {
         let mut masks = self.masks.lock();
         let of = masks.entry(ino).or_default();
         of.push(bytes);
@@ -180,26 +180,26 @@ impl Server {
         self.past_end.read(ino).lock().remove(&ino);
         if !is_locked {
             self.drop_pages(ino, &junk);
-        } else if self.drop_within(MOMENT, ino, junk.clone()).is_err() {
+        } else if self.drop_locked(ino, junk.clone()).is_err() {
             self.past_end.mask(ino, junk);
         }
     }
 
-    /// Drops pages; fails if that takes longer than `moment`. Then it goes on.
-    pub fn drop_within(
+    /// Drops pages that may be locked for the very request that waits for it; fails if that takes
+    /// longer than a moment. Then it goes on.
+    fn drop_locked(
         self: &Arc<Server>,
-        moment: Duration,
         ino: u64,
         bytes: Range<u64>,
-    ) -> Result<Option<u64>, RecvTimeoutError> {
+    ) -> Result<(), RecvTimeoutError> {
         let (sender, dropped) = channel();
         let server = self.clone();
         self.aside.submit(move || {
-            let number = server.drop_pages(ino, &bytes);
+            server.drop_pages(ino, &bytes);
             drop(server);
-            let _ = sender.send(number);
+            let _ = sender.send(());
         });
-        dropped.recv_timeout(moment)
+        dropped.recv_timeout(LOCKED_MOMENT)
     }
 }
 

@@ -17,13 +17,13 @@ use fuser::{
 };
 
 use crate::append::Append;
-use crate::data::Writing;
 use crate::direct::is_direct;
 use crate::listeners::Turn;
 use crate::metrics::Op;
 use crate::names::Listing;
 use crate::privileges::Changer;
 use crate::server::{MAX_TRANSFER, Server, errno, generation};
+use crate::write::Writing;
 
 /// A read or write of so many bytes takes longer than to wake a thread.
 const LARGE: usize = 128 << 10;
@@ -270,7 +270,7 @@ impl Filesystem for Serve {
 
     fn read(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -283,12 +283,15 @@ impl Filesystem for Serve {
         if size as usize >= LARGE {
             turn.takes_long();
         }
-        if owner.is_none() {
+        let cached = owner.is_none().then(|| req.unique().0);
+        if cached.is_some() {
             server.cached.note(ino.0);
         }
-        server.read(fh.0, offset, size, |result| match server.counted(Op::Read, result) {
-            Ok(bytes) => reply.data(bytes),
-            Err(error) => reply.error(error),
+        server.read(fh.0, (offset, size), cached, |result| {
+            match server.counted(Op::Read, result) {
+                Ok(bytes) => reply.data(bytes),
+                Err(error) => reply.error(error),
+            }
         });
     }
 
@@ -320,7 +323,8 @@ impl Filesystem for Serve {
             let data = data.into();
             return Append { server, handle, data, flags: flags.0, changer, reply }.submit();
         }
-        let how = Writing { flags: flags.0, is_direct: is_direct(owner, flags), changer };
+        let is_direct = is_direct(owner, flags);
+        let how = Writing { flags: flags.0, is_direct, changer, request: req.unique().0 };
         self.0.serve_write(fh.0, (offset, data), how, reply);
     }
 

@@ -33,9 +33,7 @@ impl Server {
             Some(error) => {
                 // When this is answered: the pages do not show what is not stored.
                 let (server, ino) = (self.clone(), handle.ino);
-                self.aside.submit(move || {
-                    server.drop_pages(ino, &(offset..offset + inside));
-                });
+                self.aside.submit(move || server.drop_pages(ino, &(offset..offset + inside)));
                 Err(error)
             }
             None => Ok(data.len()),
@@ -69,7 +67,7 @@ impl Server {
     }
 
     /// Bytes have been written.
-    fn stored(&self, ino: u64, bytes: &Range<u64>) {
+    pub fn stored(&self, ino: u64, bytes: &Range<u64>) {
         self.pages.filled(ino, bytes);
         self.lost.settle(ino, bytes);
     }

@@ -97,6 +97,7 @@ impl Server {
         let gauges = Gauges {
             open_files: self.handles.len() as u64,
             known_inodes: self.known.len() as u64,
+            gates_met: self.gates.met(),
             pool_bytes: space.blocks.saturating_mul(space.block_size),
             pool_free_bytes: space.available.saturating_mul(space.block_size),
             read_only: self.pool.info().read_only,

@@ -164,6 +164,11 @@ impl Program {
                 return said(read.map(|_| ()));
             }
             "unmap" => self.map = None,
+            // The kernel's pages of the file, as far as nobody has them mapped.
+            "evict" => {
+                let advice = rustix::fs::Advice::DontNeed;
+                rustix::fs::fadvise(self.file(), 0, None, advice).unwrap();
+            }
             "close?" => {
                 let file = self.file.take().expect("opened before");
                 return said(super::kernel_map::close(file));
@@ -174,6 +179,9 @@ impl Program {
     }
 
     fn obey(&mut self, words: &[&str]) -> String {
+        if let Some(answer) = super::worker::obey(self.file.as_ref(), self.map.as_ref(), words) {
+            return answer;
+        }
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         let word = |bytes: [u8; 8]| u64::from_ne_bytes(bytes).to_string();
         match words[0] {

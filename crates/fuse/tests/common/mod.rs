@@ -14,6 +14,7 @@ pub mod file_handle;
 pub mod kernel_map;
 pub mod race;
 pub mod records;
+pub mod worker;
 
 /// Whether the system is why nothing can be mounted.
 pub fn cannot_mount(error: &MountError) -> bool {
