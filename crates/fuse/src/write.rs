@@ -11,8 +11,8 @@
 //! one, if the write has a part of it and the kernel had no valid page of it when it copied. Such
 //! a page is not stale; but it is noted as read if the kernel has needed its memory for something
 //! else since. Requests have numbers in the order in which the kernel sends them: a page that was
-//! read after the write was sent is not locked for it. For any other it is waited for a moment only.
-//! If it is not dropped by then, none of these bytes are written back from it.
+//! read after the write was sent is not locked for it. Any other is waited for a moment only. If it
+//! is not dropped by then, none of these bytes are written back from it.
 
 use std::ops::Range;
 use std::sync::Arc;
