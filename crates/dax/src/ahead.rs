@@ -38,9 +38,11 @@ pub enum StoreUnit {
     Huge,
 }
 
-/// What a claim of several pages came to; the entries of `run` are owned.
-pub(crate) struct Claimed {
-    pub run: Vec<Locked>,
+/// What a claim of several pages came to.
+pub(crate) struct Claimed<'a, C: Config> {
+    /// The owned entries behind the store's own.
+    pub behind: Vec<Locked<'a, C>>,
+    /// What the run shows, from the store's own on.
     pub shown: Shown,
 }
 
@@ -80,14 +82,14 @@ impl<C: Config> Mapping<C> {
 
     /// Claims storage for the page of a store, whose small entry is owned and shows none, and for
     /// pages behind it. `None` if the page is no hole (any more), or was lost to a write: it is to
-    /// be resolved alone. Wants `locked` and lock 2 held, and leaves them held; with the answer
-    /// also the entries of the other pages in it.
+    /// be resolved alone. Wants `locked` and lock 2 held; leaves the locks of the returned entries
+    /// held.
     pub(crate) fn claim_ahead(
         &self,
         request: &Request<'_>,
-        locked: Locked,
+        locked: &Locked<'_, C>,
         end: PageIndex,
-    ) -> Result<Option<Claimed>, Unresolved<IomapError<C>>> {
+    ) -> Result<Option<Claimed<'_, C>>, Unresolved<IomapError<C>>> {
         let start = locked.start;
         let len = self.pages_ahead(start);
         let window = PageRange { start, end: PageIndex(start.0 + len) };
@@ -96,12 +98,12 @@ impl<C: Config> Mapping<C> {
         if window.len() < 2 {
             return Ok(None);
         }
-        let mut run = Vec::from([locked]);
+        let mut behind = Vec::new();
         if !left_out(Step::LockAhead) {
             self.index.with(|index| {
                 for page in (start.0 + 1..window.end.0).map(PageIndex) {
-                    match Self::try_grab(index, page, Order::Pte, |entry| !entry.is_storage()) {
-                        Some(next) => run.push(next),
+                    match self.try_grab(index, page, Order::Pte, |entry| !entry.is_storage()) {
+                        Some(next) => behind.push(next),
                         None => {
                             cover(Branch::AheadStops);
                             break;
@@ -110,22 +112,23 @@ impl<C: Config> Mapping<C> {
                 }
             });
         }
-        let owned = PageRange { start, end: PageIndex(start.0 + run.len() as u64) };
+        let owned = PageRange { start, end: PageIndex(start.0 + 1 + behind.len() as u64) };
         let wanted = if left_out(Step::LockAhead) { window } else { owned };
-        match self.claim_run(&mut run, wanted) {
-            Ok(Some(shown)) => Ok(Some(Claimed { run, shown })),
+        match self.claim_run(locked, &mut behind, wanted) {
+            Ok(Some(shown)) => Ok(Some(Claimed { behind, shown })),
             other => {
-                self.give_back_ahead(&mut run, start);
+                self.give_back_ahead(&mut behind, start);
                 other.map(|_| None)
             }
         }
     }
 
-    /// Claims the beginning of `wanted`, whose entries `run` are owned; those that get nothing are
-    /// given back.
+    /// Claims the beginning of `wanted`, whose entries `locked` and `behind` are owned; those that
+    /// get nothing are given back.
     fn claim_run(
         &self,
-        run: &mut Vec<Locked>,
+        locked: &Locked<'_, C>,
+        behind: &mut Vec<Locked<'_, C>>,
         wanted: PageRange,
     ) -> Result<Option<Shown>, Unresolved<IomapError<C>>> {
         let extent = self.iomap.begin(wanted, Intent::Write).map_err(Unresolved::Failed)?;
@@ -136,10 +139,10 @@ impl<C: Config> Mapping<C> {
             }
             return Ok(None);
         }
-        self.give_back_ahead(run, PageIndex(extent.pages.end.0 - 1));
-        if run.iter().any(|locked| locked.found.is_zero()) {
+        self.give_back_ahead(behind, PageIndex(extent.pages.end.0 - 1));
+        if locked.found.is_zero() || behind.iter().any(|next| next.found.is_zero()) {
             cover(Branch::AheadUnmapsZeroes);
-            let end = run[run.len() - 1].pages().end;
+            let end = behind.last().unwrap_or(locked).pages().end;
             self.unmap_range(PageRange { start: wanted.start, end });
         }
         if self.claim(&extent)? == Published::Some {
@@ -152,11 +155,9 @@ impl<C: Config> Mapping<C> {
 
     /// Gives the entries of the pages behind `last` back. Their pages may have been given blocks,
     /// so none is left that shows zeroes (I2).
-    fn give_back_ahead(&self, run: &mut Vec<Locked>, last: PageIndex) {
-        while run[run.len() - 1].start > last {
-            if let Some(extra) = run.pop() {
-                self.give_up_entry(extra);
-            }
+    fn give_back_ahead(&self, behind: &mut Vec<Locked<'_, C>>, last: PageIndex) {
+        while let Some(extra) = behind.pop_if(|next| next.start > last) {
+            self.give_up_entry(extra);
         }
     }
 }

@@ -20,40 +20,39 @@ use crate::seam::Mutex as _;
 use crate::units::{Order, PAGE_SHIFT, PageIndex, PageRange};
 
 impl<C: Config> Mapping<C> {
-    /// The owned entry and those behind it that show the same run of storage, or of zeroes. All are
-    /// of one order and contiguous. Nothing is allocated or copied for neighbours. Wants `locked`
-    /// and lock 2 held; leaves the locks of the returned entries held.
+    /// The entries behind the owned one that show the same run of storage, or of zeroes. All are
+    /// of its order and contiguous. Nothing is allocated or copied for them. Wants `locked` and
+    /// lock 2 held; leaves the locks of the returned entries held.
     pub(crate) fn lock_around(
         &self,
         request: &Request<'_>,
-        locked: Locked,
+        locked: &Locked<'_, C>,
         shown: Shown,
         end: PageIndex,
-    ) -> Vec<Locked> {
-        let mut run = Vec::from([locked]);
+    ) -> Vec<Locked<'_, C>> {
+        let mut behind = Vec::new();
         let writable = request.writable;
         let order = locked.order();
-        let window = self.window(request.vma, &locked, end);
+        let window = self.window(request.vma, locked, end);
         if window.is_empty() {
             cover(Branch::AroundNothing);
-            return run;
+            return behind;
         }
         let limit = match self.iomap.begin(window, Intent::Read) {
-            Ok(extent) => same_run(&extent, window.start, &locked, shown, writable),
+            Ok(extent) => same_run(&extent, window.start, locked.start, shown, writable),
             Err(_) => {
                 cover(Branch::AroundHintFails);
-                return run;
+                return behind;
             }
         };
         self.index.with(|index| {
             let mut start = window.start;
             while start.unit(order).end <= limit {
-                let probe = Locked { start, found: locked.found };
-                let wanted = entry_for(shown, run[0].start, &probe);
-                match Self::try_grab(index, start, order, |entry| entry.same_target(wanted)) {
+                let wanted = entry_for(shown, locked.start, start, order);
+                match self.try_grab(index, start, order, |entry| entry.same_target(wanted)) {
                     Some(next) => {
                         cover(Branch::AroundTakes);
-                        run.push(next);
+                        behind.push(next);
                     }
                     None => {
                         cover(Branch::AroundStops);
@@ -63,15 +62,15 @@ impl<C: Config> Mapping<C> {
                 start = start.unit(order).end;
             }
         });
-        if run.len() > 1 && !left_out(Step::AskAgainAround) {
-            self.keep_true(&mut run, shown, writable);
+        if !behind.is_empty() && !left_out(Step::AskAgainAround) {
+            self.keep_true(locked.start, &mut behind, shown, writable);
         }
-        run
+        behind
     }
 
     /// Where neighbours may lie: behind the entry, inside the map and the file. Small entries
     /// stay inside their 2 MiB unit, so that they do not keep the next one from a large page.
-    fn window(&self, vma: &Vma, locked: &Locked, end: PageIndex) -> PageRange {
+    fn window(&self, vma: &Vma, locked: &Locked<'_, C>, end: PageIndex) -> PageRange {
         let own = locked.pages();
         let around = PageIndex(own.start.0 + (self.policy.around >> PAGE_SHIFT));
         let mut window = PageRange { start: own.end, end: around.min(vma.pages.end).min(end) };
@@ -82,36 +81,39 @@ impl<C: Config> Mapping<C> {
     }
 
     /// Asks again, now that all entries are owned, and gives back those for which the answer is
-    /// another one.
-    fn keep_true(&self, run: &mut Vec<Locked>, shown: Shown, writable: bool) {
-        let first = run[0];
-        let rest = PageRange { start: run[1].start, end: run[run.len() - 1].pages().end };
+    /// another one. `first` is the page of the run that shows `shown`.
+    fn keep_true(
+        &self,
+        first: PageIndex,
+        behind: &mut Vec<Locked<'_, C>>,
+        shown: Shown,
+        writable: bool,
+    ) {
+        let rest = PageRange { start: behind[0].start, end: behind[behind.len() - 1].pages().end };
         let limit = match self.iomap.begin(rest, Intent::Read) {
-            Ok(extent) => same_run(&extent, rest.start, &first, shown, writable),
+            Ok(extent) => same_run(&extent, rest.start, first, shown, writable),
             Err(_) => {
                 cover(Branch::AroundAnswerFails);
                 rest.start
             }
         };
-        while run.len() > 1 && run[run.len() - 1].pages().end > limit {
-            if let Some(extra) = run.pop() {
-                cover(Branch::AroundGivesBack);
-                self.unlock_entry(extra);
-            }
+        while let Some(extra) = behind.pop_if(|next| next.pages().end > limit) {
+            cover(Branch::AroundGivesBack);
+            extra.unlock();
         }
     }
 }
 
-/// The page up to which `extent`, which begins at `at`, goes on with what the first entry shows.
+/// The page up to which `extent`, which begins at `at`, goes on with what `first` shows.
 /// Shared blocks do only where they are not installed writable (I3).
 fn same_run(
     extent: &Extent,
     at: PageIndex,
-    first: &Locked,
+    first: PageIndex,
     shown: Shown,
     writable: bool,
 ) -> PageIndex {
-    let follows = |device| extent.device == device + (at.offset() - first.start.offset());
+    let follows = |device| extent.device == device + (at.offset() - first.offset());
     let same = match (shown, extent.backing) {
         (Shown::Zero, Backing::Hole | Backing::Unwritten) => true,
         (Shown::Storage { device }, Backing::Mapped) => follows(device),

@@ -6,6 +6,8 @@
 //! sleeps on it, and so does a second fault.
 
 use alloc::vec::Vec;
+use core::slice::from_ref;
+
 use limpid_pmem::Media as _;
 
 use crate::ahead::{Claimed, StoreUnit};
@@ -92,7 +94,7 @@ impl<C: Config> Mapping<C> {
                 order = self.fall_back(page, order, Fallback::Conflict);
                 continue;
             };
-            match self.fault_locked(&request, locked) {
+            match self.resolve_run(&request, &locked) {
                 Err(Unresolved::Smaller(reason)) => {
                     cover(Branch::FaultSmaller);
                     let tried = locked.order();
@@ -114,7 +116,9 @@ impl<C: Config> Mapping<C> {
                         None => order = self.fall_back(page, tried, Fallback::Layout),
                     }
                 }
-                Ok(outcome) => return outcome,
+                Ok((shown, behind)) => {
+                    return self.show_and_install(&request, locked, behind, shown);
+                }
             }
         }
     }
@@ -128,7 +132,7 @@ impl<C: Config> Mapping<C> {
     fn refuse_store(
         &self,
         request: &Request<'_>,
-        locked: Locked,
+        locked: Locked<'_, C>,
         error: IomapError<C>,
     ) -> Option<FaultOutcome<IomapError<C>>> {
         let (vma, page) = (request.vma, request.page);
@@ -150,9 +154,9 @@ impl<C: Config> Mapping<C> {
                 return Some(self.poison(vma, locked, page, FaultOutcome::Failed(error)));
             }
         };
-        self.show(&[locked], shown, false);
+        self.show(from_ref(&locked), shown, false);
         let installed = vma.mmu.install(only, target);
-        self.unlock_entry(locked);
+        locked.unlock();
         Some(match installed {
             Ok(()) => FaultOutcome::Failed(error),
             Err(error) => mmu_outcome(error),
@@ -202,16 +206,16 @@ impl<C: Config> Mapping<C> {
     /// Gives back an entry that could not be resolved at its size. A place-holder vanishes with
     /// its lock. An entry that was there but no longer fits the block map is unmapped and removed,
     /// so that the next try does not find it again.
-    pub(crate) fn give_up_entry(&self, locked: Locked) {
+    pub(crate) fn give_up_entry(&self, locked: Locked<'_, C>) {
         if locked.found.is_empty() {
             cover(Branch::GiveUpPlaceHolder);
-            self.unlock_entry(locked);
+            locked.unlock();
         } else {
             cover(Branch::GiveUpEntry);
             self.unmap_range(locked.pages());
             self.flush_entry(locked.found);
             self.media.fence();
-            self.discard_entry(locked);
+            locked.discard();
         }
     }
 
@@ -220,24 +224,25 @@ impl<C: Config> Mapping<C> {
     fn poison(
         &self,
         vma: &Vma,
-        locked: Locked,
+        locked: Locked<'_, C>,
         page: PageIndex,
         outcome: FaultOutcome<IomapError<C>>,
     ) -> FaultOutcome<IomapError<C>> {
         let installed = vma.mmu.install(PageRange::new(page.0, page.0 + 1), Target::Poison);
-        self.unlock_entry(locked);
+        locked.unlock();
         match installed {
             Ok(()) => outcome,
             Err(error) => mmu_outcome(error),
         }
     }
 
-    /// Resolves and installs with the entry owned; on success the entry is given back.
-    fn fault_locked(
+    /// What the owned entry should show, and the entries behind it that are to show the same run,
+    /// whose locks are left held.
+    fn resolve_run(
         &self,
         request: &Request<'_>,
-        locked: Locked,
-    ) -> Result<FaultOutcome<IomapError<C>>, Unresolved<IomapError<C>>> {
+        locked: &Locked<'_, C>,
+    ) -> Result<(Shown, Vec<Locked<'_, C>>), Unresolved<IomapError<C>>> {
         let end = self.end_page();
         if request.page >= end && !left_out(Step::CheckEndInFault) {
             return Err(Unresolved::PastEnd);
@@ -249,43 +254,46 @@ impl<C: Config> Mapping<C> {
         if request.small
             && locked.order() == Order::Pte
             && !locked.found.is_storage()
-            && let Some(Claimed { run, shown }) = self.claim_ahead(request, locked, end)?
+            && let Some(Claimed { behind, shown }) = self.claim_ahead(request, locked, end)?
         {
-            return Ok(self.show_and_install(request, run, shown));
+            return Ok((shown, behind));
         }
-        let shown = self.resolve(&locked, request.wants(), request.early)?;
+        let shown = self.resolve(locked, request.wants(), request.early)?;
         if left_out(Step::UnmapAfterEntries) {
             widen_window();
         }
-        let run = if request.private_store || request.early.is_some() {
-            Vec::from([locked])
+        let behind = if request.private_store || request.early.is_some() {
+            Vec::new()
         } else {
             self.lock_around(request, locked, shown, end)
         };
-        Ok(self.show_and_install(request, run, shown))
+        Ok((shown, behind))
     }
 
     /// Shows and installs a run of owned entries, and gives them back.
     fn show_and_install(
         &self,
         request: &Request<'_>,
-        run: Vec<Locked>,
+        first: Locked<'_, C>,
+        behind: Vec<Locked<'_, C>>,
         shown: Shown,
     ) -> FaultOutcome<IomapError<C>> {
+        let mut run = Vec::from([first]);
+        run.extend(behind);
         self.show(&run, shown, request.writable);
         let outcome = self.install(request, &run, shown);
-        for locked in run {
-            self.unlock_entry(locked);
-        }
+        run.into_iter().for_each(Locked::unlock);
         outcome
     }
 
     /// Writes what the owned entries show into the index. Where one showed something else, all
     /// maps of it are unmapped *before* it is replaced: else they would show the old thing
     /// without an entry (I1). DIRTY is set before anything becomes writable (I3).
-    pub(crate) fn show(&self, run: &[Locked], shown: Shown, writable: bool) {
-        let replaced = |locked: &&Locked| {
-            let to = entry_for(shown, run[0].start, locked);
+    pub(crate) fn show(&self, run: &[Locked<'_, C>], shown: Shown, writable: bool) {
+        let entry =
+            |locked: &Locked<'_, C>| entry_for(shown, run[0].start, locked.start, locked.order());
+        let replaced = |locked: &&Locked<'_, C>| {
+            let to = entry(locked);
             !locked.found.is_empty() && !locked.found.same_target(to)
         };
         let mut replaced = run.iter().filter(replaced);
@@ -299,9 +307,9 @@ impl<C: Config> Mapping<C> {
         }
         self.index.with(|index| {
             for locked in run {
-                let to = entry_for(shown, run[0].start, locked);
+                let to = entry(locked);
                 let dirty = writable && to.is_storage() && !left_out(Step::MarkDirtyBeforeMap);
-                Self::set_entry(index, locked, to, dirty);
+                locked.set(index, to, dirty);
             }
         });
     }
@@ -309,7 +317,7 @@ impl<C: Config> Mapping<C> {
     fn install(
         &self,
         request: &Request<'_>,
-        run: &[Locked],
+        run: &[Locked<'_, C>],
         shown: Shown,
     ) -> FaultOutcome<IomapError<C>> {
         let vma = request.vma;
@@ -348,12 +356,12 @@ fn widen_window() {
     (0..3000).for_each(|_| core::hint::spin_loop());
 }
 
-/// The entry that shows `shown` at `locked`, when `shown` is what the run's first page shows.
-pub(crate) fn entry_for(shown: Shown, first: PageIndex, locked: &Locked) -> Entry {
+/// The entry of `order` that shows, at `start`, the run of which page `first` shows `shown`.
+pub(crate) fn entry_for(shown: Shown, first: PageIndex, start: PageIndex, order: Order) -> Entry {
     match shown {
-        Shown::Zero => Entry::zero(locked.order()),
+        Shown::Zero => Entry::zero(order),
         Shown::Storage { device } => {
-            Entry::storage(device + (locked.start.offset() - first.offset()), locked.order())
+            Entry::storage(device + (start.offset() - first.offset()), order)
         }
     }
 }

@@ -105,7 +105,6 @@ impl Index {
         while let Some(slot) = self.first_in(cursor) {
             match decide(&slot) {
                 Visit::Keep => {}
-                Visit::Lock => self.update(slot.start, |entry, _| *entry = entry.locked()),
                 Visit::Remove => {
                     self.remove(slot.start);
                 }
@@ -139,7 +138,6 @@ impl Index {
 /// What [`Index::visit`] does with an entry.
 pub(crate) enum Visit {
     Keep,
-    Lock,
     Remove,
     Stop,
 }

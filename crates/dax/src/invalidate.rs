@@ -69,41 +69,41 @@ impl<C: Config> Mapping<C> {
         }
         for locked in stale {
             count(&self.counters.invalidated);
-            self.discard_entry(locked);
+            locked.discard();
         }
     }
 
     /// Locks the entries that overlap `pages`, waiting for each owner as [`Self::remove_entries`]
     /// does; DIRTY ones are left alone. Returns `pages` rounded out to what was locked, and the
     /// entries, whose locks are left held.
-    fn lock_entries(&self, pages: PageRange) -> (PageRange, Vec<Locked>) {
+    fn lock_entries(&self, pages: PageRange) -> (PageRange, Vec<Locked<'_, C>>) {
         let mut rounded = pages;
         let mut stale = Vec::new();
         let mut cursor = pages;
         loop {
             let wait = self.index.with(|index| {
-                let stop = index.visit(cursor, |slot| {
-                    if slot.entry.is_locked() {
-                        return if left_out(Step::ScanWaits) { Visit::Keep } else { Visit::Stop };
+                while let Some(slot) = index.first_in(cursor) {
+                    if slot.entry.is_locked() && !left_out(Step::ScanWaits) {
+                        cover(Branch::InvalidateWaits);
+                        // Everything before the owned entry is ours; it is looked at again.
+                        cursor.start = cursor.start.max(slot.start);
+                        if left_out(Step::ScanLooksAgain) {
+                            cursor.start = slot.pages().end;
+                        }
+                        let exclusive = left_out(Step::ScanPassesWakes);
+                        return Some(self.waits.join(self.key(slot.start), exclusive));
                     }
+                    cursor.start = slot.pages().end;
                     if slot.marks.dirty && !left_out(Step::KeepDirtyOnInvalidate) {
                         cover(Branch::InvalidateKeepsDirty);
-                        return Visit::Keep;
+                    } else if !slot.entry.is_locked() {
+                        cover(Branch::InvalidateLocks);
+                        rounded.start = rounded.start.min(slot.start);
+                        rounded.end = rounded.end.max(slot.pages().end);
+                        stale.push(self.lock_found(index, slot));
                     }
-                    cover(Branch::InvalidateLocks);
-                    rounded.start = rounded.start.min(slot.start);
-                    rounded.end = rounded.end.max(slot.pages().end);
-                    stale.push(Locked { start: slot.start, found: slot.entry });
-                    Visit::Lock
-                })?;
-                cover(Branch::InvalidateWaits);
-                // Everything before the owned entry is ours; it is looked at again.
-                cursor.start = cursor.start.max(stop.start);
-                if left_out(Step::ScanLooksAgain) {
-                    cursor.start = stop.pages().end;
                 }
-                let exclusive = left_out(Step::ScanPassesWakes);
-                Some(self.waits.join(self.key(stop.start), exclusive))
+                None
             });
             match wait {
                 Some(ticket) => ticket.wait(),

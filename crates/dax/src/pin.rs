@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::slice::from_ref;
 
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
@@ -100,9 +101,10 @@ impl<C: Config> Mapping<C> {
             match self.resolve(&locked, Wants::Store, None) {
                 Ok(shown) => {
                     cover(Branch::PinClaims);
-                    self.show(&[locked], shown, true);
-                    self.unlock_entry(locked);
-                    return Ok(locked.pages().end);
+                    self.show(from_ref(&locked), shown, true);
+                    let end = locked.pages().end;
+                    locked.unlock();
+                    return Ok(end);
                 }
                 Err(Unresolved::Smaller(_)) => {
                     cover(Branch::PinSmaller);
@@ -111,7 +113,7 @@ impl<C: Config> Mapping<C> {
                 }
                 Err(Unresolved::Failed(error)) => {
                     cover(Branch::PinFails);
-                    self.unlock_entry(locked);
+                    locked.unlock();
                     return Err(DaxError::Iomap(error));
                 }
                 Err(Unresolved::PastEnd) => unreachable!("the end was checked under lock 2"),

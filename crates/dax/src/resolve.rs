@@ -50,7 +50,7 @@ impl<C: Config> Mapping<C> {
     /// the file is stored to.
     pub(crate) fn resolve(
         &self,
-        locked: &Locked,
+        locked: &Locked<'_, C>,
         wants: Wants,
         mut early: Option<Extent>,
     ) -> Result<Shown, Unresolved<IomapError<C>>> {
@@ -118,7 +118,7 @@ impl<C: Config> Mapping<C> {
     /// Unmaps the zeroes, or the shared storage, that an owned entry was found with. They go before
     /// the new storage is published: from then on a write goes into it in place and returns, and
     /// no map may show what was there before any more (C1, C2).
-    fn unmap_before_publish(&self, locked: &Locked) {
+    fn unmap_before_publish(&self, locked: &Locked<'_, C>) {
         if locked.found.is_zero()
             && !left_out(Step::UnmapZeroOnReplace)
             && !left_out(Step::UnmapBeforePublish)

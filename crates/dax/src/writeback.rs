@@ -16,14 +16,14 @@ use crate::lock::Locked;
 use crate::mapping::{Config, Mapping, count};
 use crate::maps::Vma;
 use crate::mmu::Protection;
-use crate::seam::{Mutex as _, RwLock as _, Seam};
+use crate::seam::{Mutex as _, RwLock as _};
 use crate::units::{PageIndex, PageRange};
 use crate::wait::Ticket;
 
-enum Next<S: Seam> {
+enum Next<'a, C: Config> {
     /// Owned now, with TOWRITE taken from it.
-    Locked(Locked),
-    Wait(Ticket<S>),
+    Locked(Locked<'a, C>),
+    Wait(Ticket<C::Seam>),
     Done,
 }
 
@@ -53,18 +53,15 @@ impl<C: Config> Mapping<C> {
                         continue;
                     }
                     cover(Branch::WritebackTakes);
-                    index.update(slot.start, |entry, marks| {
-                        *entry = entry.locked();
-                        marks.towrite = false;
-                    });
-                    return Next::Locked(Locked { start: slot.start, found: slot.entry });
+                    index.update(slot.start, |_, marks| marks.towrite = false);
+                    return Next::Locked(self.lock_found(index, slot));
                 }
                 Next::Done
             });
             match next {
                 Next::Locked(locked) => {
-                    self.write_entry(locked);
                     cursor.start = locked.pages().end;
+                    self.write_entry(locked);
                 }
                 Next::Wait(ticket) => ticket.wait(),
                 Next::Done => break,
@@ -93,7 +90,7 @@ impl<C: Config> Mapping<C> {
 
     /// Writes one owned, DIRTY entry back and gives it back. TOWRITE was cleared under the same
     /// mutex hold that locked it, so a second writeback that finds it DIRTY again marks it anew.
-    fn write_entry(&self, locked: Locked) {
+    fn write_entry(&self, locked: Locked<'_, C>) {
         let mut pages = locked.pages();
         if left_out(Step::WritebackWholeEntry) {
             pages.end = PageIndex(pages.start.0 + 1);
@@ -140,10 +137,10 @@ impl<C: Config> Mapping<C> {
                 }
             });
         });
-        self.unlock_entry(locked);
+        locked.unlock();
     }
 
-    fn take_whole(&self, locked: &Locked) -> bool {
+    fn take_whole(&self, locked: &Locked<'_, C>) -> bool {
         self.index.with(|index| {
             let mut taken = false;
             index.update(locked.start, |_, marks| taken = core::mem::take(&mut marks.whole));
