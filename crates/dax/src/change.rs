@@ -5,6 +5,7 @@
 //! the block map. Freed blocks can be given out again at once, since no page table and no pin
 //! refers to them any more (I6).
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use limpid_pmem::Media as _;
@@ -12,6 +13,7 @@ use limpid_pmem::Media as _;
 use crate::canary::{Step, left_out};
 use crate::copy::Lock2;
 use crate::cover::{Branch, cover};
+use crate::entry::Entry;
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::invalidate::Dirty;
@@ -21,13 +23,80 @@ use crate::seam::{Mutex as _, RwLock};
 use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
 use crate::wait::{Key, Ticket};
 
-type ExclusiveGuard<'a, C> = <Lock<C, ()> as RwLock<()>>::Exclusive<'a>;
 pub(crate) type Outcome<C> = Result<(), DaxError<IomapError<C>>>;
+
+/// Stores that no entry tells of any more: DIRTY entries were deleted unwritten, since their
+/// blocks are about to be freed. If these stay in the file, since the operation fails or panics,
+/// the stores are written back when this goes out of scope (C4, I4). Dropped with locks 1 and 2
+/// exclusive: a writeback that finds no entry waits for lock 2.
+#[must_use]
+pub(crate) struct Forgotten<'a, C: Config> {
+    mapping: &'a Mapping<C>,
+    /// Where they lie on the medium, in bytes.
+    stores: Vec<Range<u64>>,
+}
+
+impl<C: Config> Forgotten<'_, C> {
+    pub fn add(&mut self, entry: Entry) {
+        let device = entry.device().expect("a DIRTY entry has storage (I7)");
+        let stores = device..device + entry.order().bytes();
+        match self.stores.last_mut() {
+            Some(last) if last.end == stores.start => last.end = stores.end,
+            _ => self.stores.push(stores),
+        }
+    }
+
+    /// The blocks are gone.
+    pub fn done(mut self) {
+        self.stores.clear();
+    }
+}
+
+impl<C: Config> Drop for Forgotten<'_, C> {
+    fn drop(&mut self) {
+        if !self.stores.is_empty() && !left_out(Step::KeepStoresOnFailure) {
+            cover(Branch::ChangeFails);
+            self.stores.drain(..).for_each(|stores| self.mapping.media.flush(stores));
+            self.mapping.media.fence();
+        }
+    }
+}
+
+/// A range whose blocks may be freed or moved: lock 2 is held exclusive; nobody maps or pins the
+/// range, and it has no entries.
+#[must_use]
+struct Broken<'a, C: Config> {
+    old_size: u64,
+    forgotten: Forgotten<'a, C>,
+    _faults_wait: <Lock<C, ()> as RwLock<()>>::Exclusive<'a>,
+}
+
+impl<C: Config> Broken<'_, C> {
+    /// The blocks were freed.
+    fn done(mut self) {
+        self.forgotten.stores.clear();
+    }
+}
+
+/// The change is over, whatever became of it; lock 2 is held still.
+impl<C: Config> Drop for Broken<'_, C> {
+    /// Takes the private copies of what was cut off the file from all maps: of the pages that lie
+    /// past its end now, and did not before (C5). One that fails loses no copy. Nobody can make a
+    /// new one there.
+    fn drop(&mut self) {
+        let mapping = self.forgotten.mapping;
+        let old_end = PageIndex(self.old_size.div_ceil(PAGE_SIZE));
+        let gone = PageRange { start: mapping.end_page(), end: old_end };
+        if !gone.is_empty() && !left_out(Step::DropCutOff) {
+            mapping.discard_copies(gone);
+        }
+    }
+}
 
 impl<C: Config> Mapping<C> {
     /// Takes lock 2 exclusive, with `pages` unmapped, unpinned and without entries. Private copies
-    /// stay: see `drop_cut_off`. Wants lock 1 exclusive.
-    fn break_layout(&self, pages: PageRange, dirty: Dirty) -> ExclusiveGuard<'_, C> {
+    /// stay, but for those that lie past the end when the change is over. Wants lock 1 exclusive.
+    fn break_layout(&self, pages: PageRange, dirty: Dirty) -> Broken<'_, C> {
         loop {
             let guard = self.invalidate_lock.exclusive();
             match self.unmap_unpinned(pages) {
@@ -37,25 +106,22 @@ impl<C: Config> Mapping<C> {
                     ticket.wait();
                 }
                 None => {
+                    let forgotten = self.forgotten();
+                    let old_size = self.iomap.size();
+                    let mut broken = Broken { old_size, forgotten, _faults_wait: guard };
                     if !left_out(Step::DeleteEntriesOnBreak) {
-                        self.remove_entries(pages, dirty);
+                        self.remove_entries(pages, dirty, &mut broken.forgotten);
                     }
                     self.media.fence();
-                    return guard;
+                    return broken;
                 }
             }
         }
     }
 
-    /// Takes the private copies of what was cut off the file from all maps: of the pages that lie
-    /// past its end now, and did not when it had `old` bytes (C5). Called when the change is over,
-    /// whatever became of it, so that one that fails loses no copy. Nobody can make a new one
-    /// there. Wants locks 1 and 2 exclusive.
-    fn drop_cut_off(&self, old: u64) {
-        let gone = PageRange { start: self.end_page(), end: PageIndex(old.div_ceil(PAGE_SIZE)) };
-        if !gone.is_empty() && !left_out(Step::DropCutOff) {
-            self.discard_copies(gone);
-        }
+    /// Nothing is forgotten yet. Wants locks 1 and 2 exclusive.
+    pub(crate) fn forgotten(&self) -> Forgotten<'_, C> {
+        Forgotten { mapping: self, stores: Vec::new() }
     }
 
     /// Unmaps `pages`, rounded out to whole entries. If a pin overlaps them, the place in the queue
@@ -91,14 +157,14 @@ impl<C: Config> Mapping<C> {
         let old = self.iomap.size();
         if size > old {
             cover(Branch::TruncateGrows);
-            return self.grow(old, size);
+            return self.grow(size);
         }
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
-        let _guard = self.break_layout(gone, Dirty::Forget);
-        let done = self.shrink(old, size);
-        self.drop_cut_off(old);
-        self.or_keep_stores(gone, done)
+        let broken = self.break_layout(gone, Dirty::Forget);
+        self.shrink(old, size)?;
+        broken.done();
+        Ok(())
     }
 
     /// Changes the size, and zeroes the bytes past the new end in its page. Wants locks 1 and 2
@@ -131,42 +197,12 @@ impl<C: Config> Mapping<C> {
         Ok(extent.backing == Backing::Shared)
     }
 
-    /// Passes the outcome of an operation on, before which DIRTY entries of `pages` were deleted
-    /// unwritten. If it failed, their blocks stay in the file, and no entry tells any more that
-    /// stores to them may not be on the medium: all of them are written back (C4, I4). Wants locks
-    /// 1 and 2 exclusive.
-    pub(crate) fn or_keep_stores(&self, pages: PageRange, done: Outcome<C>) -> Outcome<C> {
-        if done.is_ok() || left_out(Step::KeepStoresOnFailure) {
-            return done;
-        }
-        cover(Branch::ChangeFails);
-        let mut rest = PageRange { start: pages.start, end: pages.end.min(self.end_page()) };
-        while !rest.is_empty() {
-            // A block map that cannot be read any more leaves nothing to write back to.
-            let Ok(extent) = self.iomap.begin(rest, Intent::Read) else { break };
-            if extent.backing == Backing::Mapped {
-                let len = extent.pages.end.offset() - extent.pages.start.offset();
-                self.media.flush(extent.device..extent.device + len);
-            }
-            rest.start = extent.pages.end;
-        }
-        self.media.fence();
-        done
-    }
-
     /// Grows the file; maps that showed SIGBUS there are unmapped. Wants lock 1 exclusive.
-    fn grow(&self, old: u64, size: u64) -> Outcome<C> {
+    fn grow(&self, size: u64) -> Outcome<C> {
+        let _changed = self.changed();
         self.zero_past_end(size)?;
         self.media.fence();
-        self.iomap.set_size(size).map_err(DaxError::Iomap)?;
-        if left_out(Step::InvalidateGrown) {
-            return Ok(());
-        }
-        self.invalidate(PageRange {
-            start: PageIndex(old.div_ceil(PAGE_SIZE)),
-            end: PageIndex(size.div_ceil(PAGE_SIZE)),
-        });
-        Ok(())
+        self.iomap.set_size(size).map_err(DaxError::Iomap)
     }
 
     /// Makes a range read as zeroes and frees its blocks; the size stays.
@@ -177,9 +213,9 @@ impl<C: Config> Mapping<C> {
         self.zero_edges(&bytes, pages)?;
         if !pages.is_empty() {
             cover(Branch::PunchFrees);
-            let _guard = self.break_layout(pages, Dirty::Forget);
-            let done = self.iomap.punch(pages).map_err(DaxError::Iomap);
-            self.or_keep_stores(pages, done)?;
+            let broken = self.break_layout(pages, Dirty::Forget);
+            self.iomap.punch(pages).map_err(DaxError::Iomap)?;
+            broken.done();
         }
         self.iomap.touch();
         Ok(())
@@ -190,8 +226,8 @@ impl<C: Config> Mapping<C> {
     pub fn zero_range(&self, bytes: Range<u64>, keep_size: bool) -> Outcome<C> {
         let bytes = checked(bytes)?;
         let _inode = self.inode_lock.exclusive();
-        let old = self.iomap.size();
-        let grow = !keep_size && bytes.end > old;
+        let changed = self.changed();
+        let grow = !keep_size && bytes.end > changed.old_size;
         if grow {
             cover(Branch::ZeroGrows);
             self.zero_past_end(bytes.end)?;
@@ -207,12 +243,11 @@ impl<C: Config> Mapping<C> {
             self.set_grown(size)?;
         } else {
             cover(Branch::ZeroMakesUnwritten);
-            let _guard = self.break_layout(pages, Dirty::Forget);
-            let done = self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap);
-            self.or_keep_stores(pages, done)?;
+            let broken = self.break_layout(pages, Dirty::Forget);
+            self.iomap.make_unwritten(pages, size).map_err(DaxError::Iomap)?;
+            broken.done();
         }
         self.iomap.touch();
-        self.invalidate_grown(old, size);
         Ok(())
     }
 
@@ -221,8 +256,8 @@ impl<C: Config> Mapping<C> {
     pub fn allocate(&self, bytes: Range<u64>, keep_size: bool) -> Outcome<C> {
         let bytes = checked(bytes)?;
         let _inode = self.inode_lock.exclusive();
-        let old = self.iomap.size();
-        let size = (!keep_size && bytes.end > old).then_some(bytes.end);
+        let changed = self.changed();
+        let size = (!keep_size && bytes.end > changed.old_size).then_some(bytes.end);
         if size.is_some() {
             cover(Branch::AllocateGrows);
             self.zero_past_end(bytes.end)?;
@@ -230,7 +265,6 @@ impl<C: Config> Mapping<C> {
         }
         self.iomap.allocate(PageRange::covering(&bytes), size).map_err(DaxError::Iomap)?;
         self.iomap.touch();
-        self.invalidate_grown(old, size);
         Ok(())
     }
 
@@ -241,11 +275,8 @@ impl<C: Config> Mapping<C> {
         let _inode = self.inode_lock.exclusive();
         let pages = self.whole_pages(&bytes, |size| bytes.end < size)?;
         cover(Branch::CollapseMoves);
-        let old = self.iomap.size();
-        let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
-        let done = self.iomap.collapse(pages).map_err(DaxError::Iomap);
-        self.drop_cut_off(old);
-        done
+        let _broken = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
+        self.iomap.collapse(pages).map_err(DaxError::Iomap)
     }
 
     /// Inserts a hole of whole pages before the end of the file, and moves what follows up.
@@ -260,7 +291,7 @@ impl<C: Config> Mapping<C> {
             return Err(DaxError::TooLarge { at: bytes.start, len });
         }
         cover(Branch::InsertMoves);
-        let _guard = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
+        let _broken = self.break_layout(PageRange::from(pages.start), Dirty::WriteBack);
         self.iomap.insert(pages).map_err(DaxError::Iomap)
     }
 
@@ -269,16 +300,6 @@ impl<C: Config> Mapping<C> {
         match size {
             Some(size) => self.iomap.set_size(size).map_err(DaxError::Iomap),
             None => Ok(()),
-        }
-    }
-
-    /// Invalidates what a file of `old` bytes grew by; maps may show SIGBUS there.
-    pub(crate) fn invalidate_grown(&self, old: u64, size: Option<u64>) {
-        if let Some(size) = size {
-            self.invalidate(PageRange {
-                start: PageIndex(old.div_ceil(PAGE_SIZE)),
-                end: PageIndex(size.div_ceil(PAGE_SIZE)),
-            });
         }
     }
 

@@ -64,7 +64,7 @@ impl<C: Config> Mapping<C> {
         if !left_out(Step::UnmapCopied) {
             let pages = PageRange::covering(&written);
             self.unmap_range(self.index.with(|index| index.round_out(pages)));
-            self.remove_entries(pages, Dirty::Keep);
+            self.remove_entries(pages, Dirty::Keep, &mut self.forgotten());
         }
         self.publish_extents(extents, written, extend)
     }

@@ -91,6 +91,7 @@ branches! {
 
     "invalidate.rs":
     InvalidateNothing "nothing to invalidate"
+    InvalidateGrown "the file has grown: maps may show SIGBUS there"
     InvalidateKeepsDirty "an invalidation leaves a DIRTY entry alone"
     InvalidateLocks "an invalidation locks a stale entry"
     InvalidateWaits "an invalidation waits for an entry's owner"
@@ -111,9 +112,7 @@ branches! {
     WritePublishesNothing "a write changes neither blocks nor size"
     WritePublishesBlocks "a write publishes blocks"
     WritePublishedPart "a write is refused, and a part of it is in the file"
-    WriteLost "a fault published a block first"
-    WriteGrowsOnly "a write past the end into blocks with data"
-    WriteGrowsToo "a write publishes blocks and makes the file larger";
+    WriteLost "a fault published a block first";
 
     "copy.rs":
     CopyEdges "the edges of a written range are copied"

@@ -20,13 +20,15 @@ use alloc::vec::Vec;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
+use crate::change::Forgotten;
 use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::index::{Slot, Visit};
+use crate::iomap::Iomap as _;
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping, count};
 use crate::seam::Mutex as _;
-use crate::units::PageRange;
+use crate::units::{PAGE_SIZE, PageIndex, PageRange};
 use crate::wait::Wake;
 
 /// What becomes of a DIRTY entry.
@@ -42,24 +44,64 @@ pub(crate) enum Dirty {
     WriteBack,
 }
 
+/// What an operation changes in the block map without lock 2, and how far it makes the file
+/// grow: invalidated when this goes out of scope. On unwind, too: what was published stays so, and
+/// entries and page tables that say otherwise would do so for ever (I2, C1, C5).
+///
+/// Made with lock 1 exclusive and dropped with that lock alone: an invalidation waits for the
+/// owners of entries, and some of them may wait for lock 2.
+#[must_use]
+pub(crate) struct Changed<'a, C: Config> {
+    mapping: &'a Mapping<C>,
+    /// Size of the file before.
+    pub old_size: u64,
+    pages: Option<PageRange>,
+}
+
+impl<C: Config> Changed<'_, C> {
+    /// Blocks of `pages` are about to be published.
+    pub fn add(&mut self, pages: PageRange) {
+        let all = self.pages.get_or_insert(pages);
+        all.start = all.start.min(pages.start);
+        all.end = all.end.max(pages.end);
+    }
+}
+
+impl<C: Config> Drop for Changed<'_, C> {
+    /// One invalidation of all of it. Past the old end maps may show SIGBUS.
+    fn drop(&mut self) {
+        let old_end = PageIndex(self.old_size.div_ceil(PAGE_SIZE));
+        let grown = PageRange { start: old_end, end: self.mapping.end_page() };
+        if !grown.is_empty() && !left_out(Step::InvalidateGrown) {
+            cover(Branch::InvalidateGrown);
+            self.add(grown);
+        }
+        match self.pages {
+            Some(pages) => self.mapping.invalidate(pages),
+            None => cover(Branch::InvalidateNothing),
+        }
+    }
+}
+
 impl<C: Config> Mapping<C> {
+    /// Nothing has changed yet. Wants lock 1 exclusive.
+    pub(crate) fn changed(&self) -> Changed<'_, C> {
+        Changed { mapping: self, old_size: self.iomap.size(), pages: None }
+    }
+
     /// Tells the index and all page tables that the block map of `pages` changed. Wants lock 1;
     /// takes entry locks' waits and lock 6. On return no page table shows what was there before.
-    pub(crate) fn invalidate(&self, pages: PageRange) {
-        if pages.is_empty() {
-            cover(Branch::InvalidateNothing);
-            return;
-        }
+    fn invalidate(&self, pages: PageRange) {
         if left_out(Step::InvalidateEmptyIndex) && self.entry_pages() == 0 {
             return;
         }
         if left_out(Step::UnmapAfterEntries) {
             self.unmap_range(self.index.with(|index| index.round_out(pages)));
-            self.remove_entries(pages, Dirty::Keep);
+            self.remove_entries(pages, Dirty::Keep, &mut self.forgotten());
             return;
         }
         if left_out(Step::StaleStayLocked) {
-            let unmap = self.remove_entries(pages, Dirty::Keep);
+            let unmap = self.remove_entries(pages, Dirty::Keep, &mut self.forgotten());
             self.unmap_range(unmap);
             return;
         }
@@ -116,13 +158,18 @@ impl<C: Config> Mapping<C> {
     /// looking at that index again (C5, C6 of Linux: a scan that moved on missed the entry).
     /// Returns `pages` rounded out to what was removed, so that no page table keeps showing a
     /// part of a removed large entry (I1).
-    pub(crate) fn remove_entries(&self, pages: PageRange, dirty: Dirty) -> PageRange {
+    pub(crate) fn remove_entries(
+        &self,
+        pages: PageRange,
+        dirty: Dirty,
+        forgotten: &mut Forgotten<'_, C>,
+    ) -> PageRange {
         let mut rounded = pages;
         let mut cursor = pages;
         loop {
             let wait = self.index.with(|index| {
                 let stop = index.visit(cursor, |slot| {
-                    let decision = self.decide(slot, pages, dirty);
+                    let decision = self.decide(slot, pages, dirty, forgotten);
                     if let Visit::Remove = decision {
                         count(&self.counters.invalidated);
                         rounded.start = rounded.start.min(slot.start);
@@ -143,7 +190,13 @@ impl<C: Config> Mapping<C> {
         }
     }
 
-    fn decide(&self, slot: &Slot, pages: PageRange, dirty: Dirty) -> Visit {
+    fn decide(
+        &self,
+        slot: &Slot,
+        pages: PageRange,
+        dirty: Dirty,
+        forgotten: &mut Forgotten<'_, C>,
+    ) -> Visit {
         if slot.entry.is_locked() {
             return Visit::Stop;
         }
@@ -153,7 +206,10 @@ impl<C: Config> Mapping<C> {
                     cover(Branch::RemoveKeepsDirty);
                     return Visit::Keep;
                 }
-                Dirty::Forget if pages.covers(slot.pages()) => cover(Branch::RemoveForgets),
+                Dirty::Forget if pages.covers(slot.pages()) => {
+                    cover(Branch::RemoveForgets);
+                    forgotten.add(slot.entry);
+                }
                 Dirty::WriteBack if left_out(Step::WriteBackBeforeMove) => {}
                 Dirty::Forget | Dirty::WriteBack => {
                     cover(Branch::RemoveWritesBack);

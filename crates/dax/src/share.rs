@@ -13,7 +13,7 @@ use core::ops::Range;
 use limpid_pmem::Media as _;
 
 use crate::canary::{Step, left_out};
-use crate::change::Outcome;
+use crate::change::{Forgotten, Outcome};
 use crate::copy::Lock2;
 use crate::cover::{Branch, cover};
 use crate::error::DaxError;
@@ -22,6 +22,7 @@ use crate::iomap::{Iomap, Share};
 use crate::mapping::{Config, Lock, Mapping};
 use crate::seam::RwLock;
 use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageRange};
+use crate::wait::Ticket;
 
 type Guard<'a, C> = <Lock<C, ()> as RwLock<()>>::Exclusive<'a>;
 
@@ -40,35 +41,34 @@ where
         let _first = first.inode_lock.exclusive();
         let _second = second.map(|other| other.inode_lock.exclusive());
 
-        let (old, source_size) = (self.iomap.size(), source.iomap.size());
+        let changed = self.changed();
+        let source_size = source.iomap.size();
         let (from, to) = self.clone_pages(at, source, &bytes, source_size)?;
         let end = at + (bytes.end.min(source_size) - bytes.start);
-        let size = (end > old).then_some(end);
+        let size = (end > changed.old_size).then_some(end);
         if size.is_some() {
             cover(Branch::CloneGrows);
             self.zero_past_end(end)?;
         }
-        let guards = loop {
+        let (guards, forgotten) = loop {
             let guards = (
                 first.invalidate_lock.exclusive(),
                 second.map(|other| other.invalidate_lock.exclusive()),
             );
             match self.clear_both(to, source, from) {
-                None => break guards,
-                Some(pinned) => {
+                Ok(forgotten) => break (guards, forgotten),
+                Err(pinned) => {
                     cover(Branch::CloneWaitsForPin);
                     drop(guards);
                     pinned.wait();
                 }
             }
         };
-        let done = source.zero_tail(source_size..bytes.end).and_then(|()| {
-            source.iomap.share(from, &self.iomap, to.start, size).map_err(DaxError::Iomap)
-        });
-        self.or_keep_stores(to, done)?;
+        source.zero_tail(source_size..bytes.end)?;
+        source.iomap.share(from, &self.iomap, to.start, size).map_err(DaxError::Iomap)?;
+        forgotten.done();
         self.iomap.touch();
         drop::<(Guard<'_, C>, Option<Guard<'_, C>>)>(guards);
-        self.invalidate_grown(old, size);
         Ok(())
     }
 
@@ -120,19 +120,21 @@ where
         to: PageRange,
         source: &Self,
         from: PageRange,
-    ) -> Option<crate::wait::Ticket<C::Seam>> {
+    ) -> Result<Forgotten<'_, C>, Ticket<C::Seam>> {
         let blind = left_out(Step::UnmapBeforeShare);
         let pinned = self.unmap_unpinned(to);
         let pinned = pinned.or_else(|| if blind { None } else { source.unmap_unpinned(from) });
-        if pinned.is_none() {
-            self.remove_entries(to, Dirty::Forget);
-            let dirty = match left_out(Step::CleanBeforeShare) {
-                true => Dirty::Keep,
-                false => Dirty::WriteBack,
-            };
-            source.remove_entries(from, dirty);
-            self.media.fence();
+        if let Some(pinned) = pinned {
+            return Err(pinned);
         }
-        pinned
+        let mut forgotten = self.forgotten();
+        self.remove_entries(to, Dirty::Forget, &mut forgotten);
+        let dirty = match left_out(Step::CleanBeforeShare) {
+            true => Dirty::Keep,
+            false => Dirty::WriteBack,
+        };
+        source.remove_entries(from, dirty, &mut forgotten);
+        self.media.fence();
+        Ok(forgotten)
     }
 }

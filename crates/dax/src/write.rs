@@ -16,10 +16,11 @@ use crate::copy::Lock2;
 use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
+use crate::invalidate::Changed;
 use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
 use crate::mapping::{Config, Mapping};
 use crate::seam::RwLock as _;
-use crate::units::{MAX_FILE_SIZE, PAGE_SIZE, PageIndex, PageRange};
+use crate::units::{MAX_FILE_SIZE, PageRange};
 
 /// Extents published in one commit at most.
 const BATCH: usize = 16;
@@ -43,13 +44,23 @@ pub struct Written {
 }
 
 /// A write in progress.
-struct Progress {
+struct Progress<'a, C: Config> {
+    mapping: &'a Mapping<C>,
     /// Next byte of the file to write.
     at: u64,
-    /// Pages whose backing changed and that must be invalidated.
-    changed: Option<PageRange>,
+    changed: Changed<'a, C>,
     /// Whether a commit has fenced everything copied so far.
     fenced: bool,
+}
+
+/// The end of a write, on unwind too: what it copied in place is in the file, so the next fsync has
+/// to find it on its way to the medium (I4). Then `changed` is invalidated.
+impl<C: Config> Drop for Progress<'_, C> {
+    fn drop(&mut self) {
+        if !self.fenced {
+            self.mapping.media.fence();
+        }
+    }
 }
 
 impl<C: Config> Mapping<C> {
@@ -61,10 +72,10 @@ impl<C: Config> Mapping<C> {
         K: Source<C::Media> + ?Sized,
     {
         let _inode = self.inode_lock.exclusive();
-        let size = self.iomap.size();
+        let changed = self.changed();
         let offset = match at {
             WriteAt::Offset(offset) => offset,
-            WriteAt::End => size,
+            WriteAt::End => changed.old_size,
         };
         let len = source.len();
         let end = match offset.checked_add(len) {
@@ -78,20 +89,17 @@ impl<C: Config> Mapping<C> {
             cover(Branch::WriteNothing);
             return Ok(Written { offset, len: 0 });
         }
-        if offset > size {
+        if offset > changed.old_size {
             cover(Branch::WriteLeavesGap);
             self.zero_past_end(offset)?;
         }
-        let mut progress = Progress { at: offset, changed: None, fenced: false };
+        let mut progress = Progress { mapping: self, at: offset, changed, fenced: false };
         let mut result = Ok(());
         while progress.at < end && result.is_ok() {
             result = self.write_batch(source, offset, end, &mut progress);
         }
-        if !progress.fenced {
-            self.media.fence();
-        }
-        self.invalidate_written(size, progress.at, progress.changed);
         let len = progress.at - offset;
+        drop(progress);
         match result {
             Err(error) if len == 0 => Err(error),
             _ => Ok(Written { offset, len }),
@@ -104,7 +112,7 @@ impl<C: Config> Mapping<C> {
         source: &K,
         offset: u64,
         end: u64,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, C>,
     ) -> Result<(), DaxError<IomapError<C>>>
     where
         K: Source<C::Media> + ?Sized,
@@ -174,7 +182,7 @@ impl<C: Config> Mapping<C> {
         &self,
         batch: &[Extent],
         stop: u64,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, C>,
     ) -> Result<(), DaxError<IomapError<C>>> {
         let fresh = batch.iter().any(|extent| extent.backing != Backing::Mapped);
         let size = self.iomap.size();
@@ -193,9 +201,7 @@ impl<C: Config> Mapping<C> {
         } else {
             if fresh {
                 cover(Branch::WritePublishesBlocks);
-                let pages = PageRange::covering(&written);
-                let all = progress.changed.get_or_insert(pages);
-                all.end = all.end.max(pages.end);
+                progress.changed.add(PageRange::covering(&written));
             }
             self.publish_extents(batch, written, extend)
         };
@@ -231,27 +237,5 @@ impl<C: Config> Mapping<C> {
         let size = self.iomap.size();
         let grown = if size > old { size } else { 0 };
         in_place.max(grown).min(stop).min(size)
-    }
-
-    /// One invalidation for the whole call: the pages whose backing changed, and those that were
-    /// past the end before, which maps may show as SIGBUS.
-    fn invalidate_written(&self, old_size: u64, at: u64, changed: Option<PageRange>) {
-        let mut pages = changed.unwrap_or(PageRange::new(0, 0));
-        let new_size = self.iomap.size();
-        if new_size > old_size && at > old_size {
-            let grown = PageRange {
-                start: PageIndex(old_size.div_ceil(PAGE_SIZE)),
-                end: PageIndex(new_size.div_ceil(PAGE_SIZE)),
-            };
-            if pages.is_empty() {
-                cover(Branch::WriteGrowsOnly);
-                pages = grown;
-            } else if !grown.is_empty() {
-                cover(Branch::WriteGrowsToo);
-                pages.start = pages.start.min(grown.start);
-                pages.end = pages.end.max(grown.end);
-            }
-        }
-        self.invalidate(pages);
     }
 }
