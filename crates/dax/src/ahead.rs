@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
-use crate::fault::{IomapError, Request};
+use crate::fault::{IomapError, Request, Run};
 use crate::iomap::{Backing, Intent, Iomap, Published};
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping};
@@ -36,14 +36,6 @@ pub enum StoreUnit {
     /// the store gets a 2 MiB page if the medium has them, and the rest of the unit is zeroes on
     /// blocks of its own.
     Huge,
-}
-
-/// What a claim of several pages came to.
-pub(crate) struct Claimed<'a, C: Config> {
-    /// The owned entries behind the store's own.
-    pub behind: Vec<Locked<'a, C>>,
-    /// What the run shows, from the store's own on.
-    pub shown: Shown,
 }
 
 impl<C: Config> Mapping<C> {
@@ -89,7 +81,7 @@ impl<C: Config> Mapping<C> {
         request: &Request<'_>,
         locked: &Locked<'_, C>,
         end: PageIndex,
-    ) -> Result<Option<Claimed<'_, C>>, Unresolved<IomapError<C>>> {
+    ) -> Result<Option<Run<'_, C>>, Unresolved<IomapError<C>>> {
         let start = locked.start;
         let len = self.pages_ahead(start);
         let window = PageRange { start, end: PageIndex(start.0 + len) };
@@ -115,7 +107,7 @@ impl<C: Config> Mapping<C> {
         let owned = PageRange { start, end: PageIndex(start.0 + 1 + behind.len() as u64) };
         let wanted = if left_out(Step::LockAhead) { window } else { owned };
         match self.claim_run(locked, &mut behind, wanted) {
-            Ok(Some(shown)) => Ok(Some(Claimed { behind, shown })),
+            Ok(Some(shown)) => Ok(Some(Run { shown, behind })),
             other => {
                 self.give_back_ahead(&mut behind, start);
                 other.map(|_| None)
@@ -131,26 +123,24 @@ impl<C: Config> Mapping<C> {
         behind: &mut Vec<Locked<'_, C>>,
         wanted: PageRange,
     ) -> Result<Option<Shown>, Unresolved<IomapError<C>>> {
-        let extent = self.iomap.begin(wanted, Intent::Write).map_err(Unresolved::Failed)?;
+        let extent = self.ask(wanted, Intent::Write).map_err(Unresolved::Failed)?;
         if extent.backing != Backing::New {
             cover(Branch::AheadNoHole);
-            if extent.backing.is_fresh() {
-                self.iomap.abandon(&extent);
-            }
             return Ok(None);
         }
+        let device = extent.device;
         self.give_back_ahead(behind, PageIndex(extent.pages.end.0 - 1));
         if locked.found.is_zero() || behind.iter().any(|next| next.found.is_zero()) {
             cover(Branch::AheadUnmapsZeroes);
             let end = behind.last().unwrap_or(locked).pages().end;
             self.unmap_range(PageRange { start: wanted.start, end });
         }
-        if self.claim(&extent)? == Published::Some {
+        if self.claim(extent)? == Published::Some {
             cover(Branch::AheadLost);
             return Ok(None);
         }
         cover(Branch::AheadClaims);
-        Ok(Some(Shown::Storage { device: extent.device }))
+        Ok(Some(Shown::Storage { device }))
     }
 
     /// Gives the entries of the pages behind `last` back. Their pages may have been given blocks,

@@ -103,6 +103,16 @@ pub enum Step {
     LockAhead,
     /// Taking private copies away that lie past the end after a change.
     DropCutOff,
+    /// Giving an entry back when a panic drops its token.
+    UnlockOnUnwind,
+    /// Waking all who wait for an entry that a panic gives back.
+    WakeAllOnUnwind,
+    /// Removing an entry that is not DIRTY when a panic gives it back.
+    RemoveOnUnwind,
+    /// Marking a DIRTY entry WHOLE when a panic gives it back.
+    WholeOnUnwind,
+    /// Giving fresh blocks back that are not published after all.
+    AbandonFresh,
 }
 
 #[cfg(feature = "canary")]

@@ -16,7 +16,7 @@ use crate::cover::{Branch, cover};
 use crate::entry::Entry;
 use crate::error::DaxError;
 use crate::fault::IomapError;
-use crate::invalidate::Dirty;
+use crate::invalidate::{Changed, Dirty};
 use crate::iomap::{Backing, Intent, Iomap};
 use crate::mapping::{Config, Lock, Mapping};
 use crate::seam::{Mutex as _, RwLock};
@@ -154,10 +154,11 @@ impl<C: Config> Mapping<C> {
             return Err(DaxError::TooLarge { at: 0, len: size });
         }
         let _inode = self.inode_lock.exclusive();
-        let old = self.iomap.size();
+        let changed = self.changed();
+        let old = changed.old_size;
         if size > old {
             cover(Branch::TruncateGrows);
-            return self.grow(size);
+            return self.grow(changed, size);
         }
         cover(Branch::TruncateShrinks);
         let gone = PageRange::from(PageIndex(size.div_ceil(PAGE_SIZE)));
@@ -198,17 +199,19 @@ impl<C: Config> Mapping<C> {
     }
 
     /// Grows the file; maps that showed SIGBUS there are unmapped. Wants lock 1 exclusive.
-    fn grow(&self, size: u64) -> Outcome<C> {
-        let _changed = self.changed();
+    fn grow(&self, changed: Changed<'_, C>, size: u64) -> Outcome<C> {
         self.zero_past_end(size)?;
         self.media.fence();
-        self.iomap.set_size(size).map_err(DaxError::Iomap)
+        self.iomap.set_size(size).map_err(DaxError::Iomap)?;
+        changed.invalidate();
+        Ok(())
     }
 
     /// Makes a range read as zeroes and frees its blocks; the size stays.
     pub fn punch(&self, bytes: Range<u64>) -> Outcome<C> {
         let bytes = checked(bytes)?;
         let _inode = self.inode_lock.exclusive();
+        let _changed = self.changed();
         let (bytes, pages) = self.split_edges(bytes);
         self.zero_edges(&bytes, pages)?;
         if !pages.is_empty() {
@@ -248,6 +251,7 @@ impl<C: Config> Mapping<C> {
             broken.done();
         }
         self.iomap.touch();
+        changed.invalidate();
         Ok(())
     }
 
@@ -265,6 +269,7 @@ impl<C: Config> Mapping<C> {
         }
         self.iomap.allocate(PageRange::covering(&bytes), size).map_err(DaxError::Iomap)?;
         self.iomap.touch();
+        changed.invalidate();
         Ok(())
     }
 

@@ -12,6 +12,7 @@
 //! fault that published its own copy first; it stays.
 
 use core::ops::Range;
+use core::slice::from_mut;
 
 use limpid_pmem::{Media as _, MediaError, Persist};
 
@@ -20,10 +21,11 @@ use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::invalidate::Dirty;
-use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
+use crate::iomap::{Backing, Extent, Intent, Published};
 use crate::mapping::{Config, Mapping};
 use crate::seam::{Mutex as _, RwLock as _};
 use crate::units::PageRange;
+use crate::unpublished::Unpublished;
 
 impl<C: Config> Mapping<C> {
     /// Copies what lies around the bytes `written` in a [`Backing::Copy`] extent, from the shared
@@ -53,7 +55,7 @@ impl<C: Config> Mapping<C> {
     /// published.
     pub(crate) fn publish_copies(
         &self,
-        extents: &[Extent],
+        extents: &mut [Unpublished<'_, C>],
         written: Range<u64>,
         extend: bool,
         lock2: Lock2,
@@ -76,7 +78,7 @@ impl<C: Config> Mapping<C> {
         lock2: Lock2,
     ) -> Result<(), DaxError<IomapError<C>>> {
         let pages = PageRange::covering(&bytes);
-        let extent = self.iomap.begin(pages, Intent::Write).map_err(DaxError::Iomap)?;
+        let mut extent = self.ask(pages, Intent::Write).map_err(DaxError::Iomap)?;
         let Backing::Copy { from } = extent.backing else {
             cover(Branch::ZeroCopyTooLate);
             return self.zero_in_page(bytes, lock2);
@@ -85,10 +87,9 @@ impl<C: Config> Mapping<C> {
         let zeroed = self.media.zero(device..device + (bytes.end - bytes.start), Persist::Yes);
         if let Err(error) = zeroed.and_then(|()| self.copy_edges(&extent, from, bytes.clone())) {
             cover(Branch::ZeroCopyFails);
-            self.iomap.abandon(&extent);
             return Err(error.into());
         }
-        let published = self.publish_copies(&[extent], pages.bytes(), false, lock2);
+        let published = self.publish_copies(from_mut(&mut extent), pages.bytes(), false, lock2);
         if published.map_err(DaxError::Iomap)? == Published::Some {
             // A fault copied it first, or the others let go of it; lock 1 keeps it from being
             // shared again.

@@ -87,7 +87,12 @@ branches! {
     TryRefused "a neighbour cannot be locked without waiting"
     UnlockPlaceHolder "a place-holder is removed by its owner"
     UnlockEntry "an entry is unlocked"
-    SetOtherTarget "an entry gets another target and loses its marks";
+    SetOtherTarget "an entry gets another target and loses its marks"
+    UnwindKeepsDirty "a panic gives a DIRTY entry back"
+    UnwindRemoves "a panic gives another entry back: it goes";
+
+    "unpublished.rs":
+    UnpublishedGivenBack "fresh blocks are given back unseen";
 
     "invalidate.rs":
     InvalidateNothing "nothing to invalidate"

@@ -10,7 +10,7 @@ use core::slice::from_ref;
 
 use limpid_pmem::Media as _;
 
-use crate::ahead::{Claimed, StoreUnit};
+use crate::ahead::StoreUnit;
 use crate::canary::{Step, left_out};
 use crate::cover::{Branch, cover};
 use crate::entry::Entry;
@@ -49,6 +49,12 @@ pub(crate) struct Request<'a> {
     pub small: bool,
     /// What the block map said before the lock was taken; a planted bug (canary), else `None`.
     pub early: Option<Extent>,
+}
+
+/// What a fault shows, from its own entry on, and the owned entries behind that.
+pub(crate) struct Run<'a, C: Config> {
+    pub shown: Shown,
+    pub behind: Vec<Locked<'a, C>>,
 }
 
 impl Request<'_> {
@@ -116,9 +122,7 @@ impl<C: Config> Mapping<C> {
                         None => order = self.fall_back(page, tried, Fallback::Layout),
                     }
                 }
-                Ok((shown, behind)) => {
-                    return self.show_and_install(&request, locked, behind, shown);
-                }
+                Ok(run) => return self.show_and_install(&request, locked, run),
             }
         }
     }
@@ -236,13 +240,12 @@ impl<C: Config> Mapping<C> {
         }
     }
 
-    /// What the owned entry should show, and the entries behind it that are to show the same run,
-    /// whose locks are left held.
+    /// What the owned entry should show, with entries behind it, whose locks are left held.
     fn resolve_run(
         &self,
         request: &Request<'_>,
         locked: &Locked<'_, C>,
-    ) -> Result<(Shown, Vec<Locked<'_, C>>), Unresolved<IomapError<C>>> {
+    ) -> Result<Run<'_, C>, Unresolved<IomapError<C>>> {
         let end = self.end_page();
         if request.page >= end && !left_out(Step::CheckEndInFault) {
             return Err(Unresolved::PastEnd);
@@ -254,9 +257,9 @@ impl<C: Config> Mapping<C> {
         if request.small
             && locked.order() == Order::Pte
             && !locked.found.is_storage()
-            && let Some(Claimed { behind, shown }) = self.claim_ahead(request, locked, end)?
+            && let Some(run) = self.claim_ahead(request, locked, end)?
         {
-            return Ok((shown, behind));
+            return Ok(run);
         }
         let shown = self.resolve(locked, request.wants(), request.early)?;
         if left_out(Step::UnmapAfterEntries) {
@@ -267,22 +270,21 @@ impl<C: Config> Mapping<C> {
         } else {
             self.lock_around(request, locked, shown, end)
         };
-        Ok((shown, behind))
+        Ok(Run { shown, behind })
     }
 
     /// Shows and installs a run of owned entries, and gives them back.
     fn show_and_install(
         &self,
         request: &Request<'_>,
-        first: Locked<'_, C>,
-        behind: Vec<Locked<'_, C>>,
-        shown: Shown,
+        locked: Locked<'_, C>,
+        run: Run<'_, C>,
     ) -> FaultOutcome<IomapError<C>> {
-        let mut run = Vec::from([first]);
-        run.extend(behind);
-        self.show(&run, shown, request.writable);
-        let outcome = self.install(request, &run, shown);
-        run.into_iter().for_each(Locked::unlock);
+        let mut all = Vec::from([locked]);
+        all.extend(run.behind);
+        self.show(&all, run.shown, request.writable);
+        let outcome = self.install(request, &all, run.shown);
+        all.into_iter().for_each(Locked::unlock);
         outcome
     }
 

@@ -16,6 +16,7 @@
 //! keeps a second invalidation out.
 
 use alloc::vec::Vec;
+use core::mem::forget;
 
 use limpid_pmem::Media as _;
 
@@ -45,8 +46,10 @@ pub(crate) enum Dirty {
 }
 
 /// What an operation changes in the block map without lock 2, and how far it makes the file
-/// grow: invalidated when this goes out of scope. On unwind, too: what was published stays so, and
-/// entries and page tables that say otherwise would do so for ever (I2, C1, C5).
+/// grow: to be invalidated in the end. If that is not done when this goes out of scope, it is done
+/// then, on unwind too: what was published stays so, and entries and page tables that say otherwise
+/// would do so for ever (I2, C1, C5). And what was written in place is in the file, so it is
+/// fenced: the next fsync answers for it (I4).
 ///
 /// Made with lock 1 exclusive and dropped with that lock alone: an invalidation waits for the
 /// owners of entries, and some of them may wait for lock 2.
@@ -56,6 +59,8 @@ pub(crate) struct Changed<'a, C: Config> {
     /// Size of the file before.
     pub old_size: u64,
     pages: Option<PageRange>,
+    /// Whether a commit has fenced everything written so far.
+    pub fenced: bool,
 }
 
 impl<C: Config> Changed<'_, C> {
@@ -65,11 +70,18 @@ impl<C: Config> Changed<'_, C> {
         all.start = all.start.min(pages.start);
         all.end = all.end.max(pages.end);
     }
-}
 
-impl<C: Config> Drop for Changed<'_, C> {
-    /// One invalidation of all of it. Past the old end maps may show SIGBUS.
-    fn drop(&mut self) {
+    /// Invalidates all of it at once.
+    pub fn invalidate(mut self) {
+        self.settle();
+        forget(self);
+    }
+
+    /// Past the old end maps may show SIGBUS.
+    fn settle(&mut self) {
+        if !self.fenced {
+            self.mapping.media.fence();
+        }
         let old_end = PageIndex(self.old_size.div_ceil(PAGE_SIZE));
         let grown = PageRange { start: old_end, end: self.mapping.end_page() };
         if !grown.is_empty() && !left_out(Step::InvalidateGrown) {
@@ -83,10 +95,16 @@ impl<C: Config> Drop for Changed<'_, C> {
     }
 }
 
+impl<C: Config> Drop for Changed<'_, C> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
 impl<C: Config> Mapping<C> {
     /// Nothing has changed yet. Wants lock 1 exclusive.
     pub(crate) fn changed(&self) -> Changed<'_, C> {
-        Changed { mapping: self, old_size: self.iomap.size(), pages: None }
+        Changed { mapping: self, old_size: self.iomap.size(), pages: None, fenced: false }
     }
 
     /// Tells the index and all page tables that the block map of `pages` changed. Wants lock 1;

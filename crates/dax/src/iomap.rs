@@ -131,7 +131,7 @@ pub trait Iomap: Send + Sync {
     /// range of each part that was not written. The bytes of the published pages are durable
     /// before the commit is: the implementation fences before it commits. If pages were lost, the
     /// size is not changed. The fresh blocks are the block map's again in any case: those that were
-    /// not published, because they were lost or an error came, were given back.
+    /// not published, because they were lost or an error or a panic came, were given back.
     fn publish(
         &self,
         extents: &[Extent],

@@ -18,8 +18,8 @@
 //! - I9 the caller's memory is touched with the inode lock at most.
 //!
 //! Reading order: `entry`, `index`, `wait`, `mapping` (state and lock order), `lock`, `fault`,
-//! `resolve`, `around`, `ahead`, `read`, `write`, `copy`, `invalidate`, `writeback`, `change`,
-//! `share`, `pin`.
+//! `unpublished`, `resolve`, `around`, `ahead`, `read`, `write`, `copy`, `invalidate`, `writeback`,
+//! `change`, `share`, `pin`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -55,6 +55,7 @@ mod pin;
 mod read;
 mod resolve;
 mod share;
+mod unpublished;
 mod write;
 mod writeback;
 

@@ -117,22 +117,30 @@ impl<'a, C: Config> Locked<'a, C> {
 /// still. It waits for no entry.
 impl<C: Config> Drop for Locked<'_, C> {
     fn drop(&mut self) {
+        if left_out(Step::UnlockOnUnwind) {
+            return;
+        }
         let (mapping, start) = (self.mapping, self.start);
-        let dirty = mapping.index.with(|index| {
+        let stays = mapping.index.with(|index| {
             let dirty = index.find(start).is_some_and(|slot| slot.marks.dirty);
-            if dirty {
+            let stays = dirty || left_out(Step::RemoveOnUnwind);
+            if stays {
+                cover(Branch::UnwindKeepsDirty);
                 index.update(start, |entry, marks| {
                     *entry = entry.unlocked();
-                    *marks = Marks { dirty, towrite: true, whole: true };
+                    marks.towrite = dirty;
+                    marks.whole = dirty && !left_out(Step::WholeOnUnwind);
                 });
             }
-            dirty
+            stays
         });
-        if !dirty {
+        if !stays {
+            cover(Branch::UnwindRemoves);
             mapping.unmap_range(self.pages());
             mapping.index.with(|index| index.find(start).map(|slot| index.remove(slot.start)));
         }
-        mapping.wake_entry(start, Wake::All);
+        let whom = if left_out(Step::WakeAllOnUnwind) { Wake::One } else { Wake::All };
+        mapping.wake_entry(start, whom);
     }
 }
 

@@ -5,7 +5,7 @@
 //! The copy is of whole pages and unseen until it is published; the maps that show the shared
 //! blocks go before that, and the entry lock keeps them away.
 
-use core::ops::Range;
+use core::slice::from_mut;
 
 use limpid_pmem::{Media as _, MediaError, Persist};
 
@@ -17,6 +17,7 @@ use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
 use crate::lock::Locked;
 use crate::mapping::{Config, Mapping};
 use crate::units::{Order, PageRange};
+use crate::unpublished::Unpublished;
 
 /// What an entry is resolved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ impl<C: Config> Mapping<C> {
         let mut intent = if store { Intent::Write } else { Intent::Read };
         loop {
             let extent = match early.take() {
-                Some(extent) if extent.pages.covers(pages) => extent.clip(pages),
-                _ => self.iomap.begin(pages, intent).map_err(Unresolved::Failed)?,
+                Some(extent) if extent.pages.covers(pages) => self.answered(extent.clip(pages)),
+                _ => self.ask(pages, intent).map_err(Unresolved::Failed)?,
             };
             let whole = extent.pages.covers(pages) && aligned(extent.device, locked.order());
             match extent.backing {
@@ -86,24 +87,23 @@ impl<C: Config> Mapping<C> {
                     return Err(Unresolved::Smaller(Fallback::Layout));
                 }
                 Backing::Copy { from } if left_out(Step::CopyShared) => {
-                    self.iomap.abandon(&extent);
                     return Ok(Shown::Storage { device: from });
                 }
                 Backing::Hole | Backing::Unwritten if !store => {
-                    return self.resolve_zero(pages, extent);
+                    return self.resolve_zero(pages, *extent);
                 }
                 Backing::New | Backing::Copy { .. } | Backing::Unwritten if whole => {
                     self.unmap_before_publish(locked);
-                    if self.claim(&extent)? == Published::All {
+                    let device = extent.device;
+                    if self.claim(extent)? == Published::All {
                         cover(Branch::ClaimPublished);
-                        return Ok(Shown::Storage { device: extent.device });
+                        return Ok(Shown::Storage { device });
                     }
                     // A write published a block here meanwhile: the next answer is its block.
                     cover(Branch::ClaimLost);
                 }
                 Backing::New | Backing::Copy { .. } => {
                     cover(Branch::ResolveNewInPart);
-                    self.iomap.abandon(&extent);
                     return Err(Unresolved::Smaller(Fallback::NoSpace));
                 }
                 Backing::Unwritten => {
@@ -169,18 +169,20 @@ impl<C: Config> Mapping<C> {
     /// are shared; if they cease to be meanwhile, a write may go into them in place, but then the
     /// copy is not published. They cannot become shared again before it would be: that takes lock
     /// 2 exclusive.
-    pub(crate) fn claim(&self, extent: &Extent) -> Result<Published, Unresolved<IomapError<C>>> {
+    pub(crate) fn claim(
+        &self,
+        mut extent: Unpublished<'_, C>,
+    ) -> Result<Published, Unresolved<IomapError<C>>> {
         let bytes = extent.pages.bytes();
         let mut written = bytes.start..bytes.start;
         if extent.backing.is_fresh() {
-            if let Err(error) = self.fill_fresh(extent) {
+            if let Err(error) = self.fill_fresh(&extent) {
                 cover(Branch::ClaimFillFails);
-                self.iomap.abandon(extent);
                 return Err(Unresolved::Failed(error.into()));
             }
             written = bytes;
         }
-        self.publish_extents(&[*extent], written, false).map_err(Unresolved::Failed)
+        self.publish_extents(from_mut(&mut extent), written, false).map_err(Unresolved::Failed)
     }
 
     /// Writes zeroes to fresh blocks, or a copy of the shared ones that they are to replace.
@@ -197,18 +199,6 @@ impl<C: Config> Mapping<C> {
                 self.media.zero(extent.device..extent.device + len, Persist::Yes)
             }
         }
-    }
-
-    /// Publishes with the parts that were not written zeroed by this layer.
-    pub(crate) fn publish_extents(
-        &self,
-        extents: &[Extent],
-        written: Range<u64>,
-        extend: bool,
-    ) -> Result<Published, IomapError<C>> {
-        let mut zero =
-            |range: Range<u64>| -> Result<(), MediaError> { self.media.zero(range, Persist::Yes) };
-        self.iomap.publish(extents, written, extend, &mut zero)
     }
 }
 

@@ -69,6 +69,7 @@ where
         forgotten.done();
         self.iomap.touch();
         drop::<(Guard<'_, C>, Option<Guard<'_, C>>)>(guards);
+        changed.invalidate();
         Ok(())
     }
 

@@ -9,7 +9,8 @@
 //! again, are found mapped, and the caller's bytes are copied in place; the other bytes of the
 //! block are left alone (a loser that put its zeroed edges there would lose stores: bug A1).
 
-use limpid_pmem::Media as _;
+use alloc::vec::Vec;
+use core::slice::from_mut;
 
 use crate::buffer::Source;
 use crate::copy::Lock2;
@@ -17,10 +18,11 @@ use crate::cover::{Branch, cover};
 use crate::error::DaxError;
 use crate::fault::IomapError;
 use crate::invalidate::Changed;
-use crate::iomap::{Backing, Extent, Intent, Iomap, Published};
+use crate::iomap::{Backing, Intent, Iomap, Published};
 use crate::mapping::{Config, Mapping};
 use crate::seam::RwLock as _;
 use crate::units::{MAX_FILE_SIZE, PageRange};
+use crate::unpublished::Unpublished;
 
 /// Extents published in one commit at most.
 const BATCH: usize = 16;
@@ -45,22 +47,9 @@ pub struct Written {
 
 /// A write in progress.
 struct Progress<'a, C: Config> {
-    mapping: &'a Mapping<C>,
     /// Next byte of the file to write.
     at: u64,
     changed: Changed<'a, C>,
-    /// Whether a commit has fenced everything copied so far.
-    fenced: bool,
-}
-
-/// The end of a write, on unwind too: what it copied in place is in the file, so the next fsync has
-/// to find it on its way to the medium (I4). Then `changed` is invalidated.
-impl<C: Config> Drop for Progress<'_, C> {
-    fn drop(&mut self) {
-        if !self.fenced {
-            self.mapping.media.fence();
-        }
-    }
 }
 
 impl<C: Config> Mapping<C> {
@@ -93,13 +82,13 @@ impl<C: Config> Mapping<C> {
             cover(Branch::WriteLeavesGap);
             self.zero_past_end(offset)?;
         }
-        let mut progress = Progress { mapping: self, at: offset, changed, fenced: false };
+        let mut progress = Progress { at: offset, changed };
         let mut result = Ok(());
         while progress.at < end && result.is_ok() {
             result = self.write_batch(source, offset, end, &mut progress);
         }
         let len = progress.at - offset;
-        drop(progress);
+        progress.changed.invalidate();
         match result {
             Err(error) if len == 0 => Err(error),
             _ => Ok(Written { offset, len }),
@@ -117,22 +106,21 @@ impl<C: Config> Mapping<C> {
     where
         K: Source<C::Media> + ?Sized,
     {
-        let (first, stop) = self.copy_extent(source, offset, progress.at..end)?;
+        progress.changed.fenced = false;
+        let (mut first, stop) = self.copy_extent(source, offset, progress.at..end)?;
         if first.backing == Backing::Mapped && stop == end {
             // The common overwrite: nothing to collect.
             cover(Branch::WriteInPlace);
-            return self.publish_batch(&[first], stop, progress);
+            return self.publish_batch(from_mut(&mut first), stop, progress);
         }
-        let mut batch = [first; BATCH];
-        let mut taken = 1;
+        let mut batch = Vec::from([first]);
         let mut at = stop;
         let mut result = Ok(());
-        while at < end && taken < BATCH {
+        while at < end && batch.len() < BATCH {
             match self.copy_extent(source, offset, at..end) {
                 Ok((extent, stop)) => {
                     cover(Branch::WriteSeveralExtents);
-                    batch[taken] = extent;
-                    taken += 1;
+                    batch.push(extent);
                     at = stop;
                 }
                 Err(error) => {
@@ -142,7 +130,7 @@ impl<C: Config> Mapping<C> {
                 }
             }
         }
-        self.publish_batch(&batch[..taken], at, progress)?;
+        self.publish_batch(&mut batch, at, progress)?;
         result
     }
 
@@ -152,12 +140,12 @@ impl<C: Config> Mapping<C> {
         source: &K,
         offset: u64,
         bytes: core::ops::Range<u64>,
-    ) -> Result<(Extent, u64), DaxError<IomapError<C>>>
+    ) -> Result<(Unpublished<'_, C>, u64), DaxError<IomapError<C>>>
     where
         K: Source<C::Media> + ?Sized,
     {
         let pages = PageRange::covering(&bytes);
-        let extent = self.iomap.begin(pages, Intent::Write).map_err(DaxError::Iomap)?;
+        let extent = self.ask(pages, Intent::Write).map_err(DaxError::Iomap)?;
         let stop = extent.pages.end.offset().min(bytes.end);
         let part = bytes.start - offset..stop - offset;
         let mut copied = source.copy_to(part, &self.media, extent.device_at(bytes.start));
@@ -168,9 +156,6 @@ impl<C: Config> Mapping<C> {
             Ok(()) => Ok((extent, stop)),
             Err(error) => {
                 cover(Branch::WriteCopyFails);
-                if extent.backing.is_fresh() {
-                    self.iomap.abandon(&extent);
-                }
                 Err(error.into())
             }
         }
@@ -180,7 +165,7 @@ impl<C: Config> Mapping<C> {
     /// fault it does not move on, and the same bytes are copied again, in place.
     fn publish_batch(
         &self,
-        batch: &[Extent],
+        batch: &mut [Unpublished<'_, C>],
         stop: u64,
         progress: &mut Progress<'_, C>,
     ) -> Result<(), DaxError<IomapError<C>>> {
@@ -191,7 +176,6 @@ impl<C: Config> Mapping<C> {
             cover(Branch::WritePublishesNothing);
             self.iomap.touch();
             progress.at = stop;
-            progress.fenced = false;
             return Ok(());
         }
         let written = progress.at..stop;
@@ -213,11 +197,10 @@ impl<C: Config> Mapping<C> {
                     cover(Branch::WritePublishedPart);
                     progress.at = reached;
                 }
-                progress.fenced = false;
                 return Err(DaxError::Iomap(error));
             }
         };
-        progress.fenced = true;
+        progress.changed.fenced = true;
         if published == Published::All {
             progress.at = stop;
         } else {
@@ -231,7 +214,7 @@ impl<C: Config> Mapping<C> {
     /// and how far the file has grown from `old` bytes, which only this write can do (lock 1).
     /// That a fresh block is found where it was to go proves nothing: given back, it may have
     /// become the block of a fault at the same page.
-    fn published_part(&self, batch: &[Extent], stop: u64, old: u64) -> u64 {
+    fn published_part(&self, batch: &[Unpublished<'_, C>], stop: u64, old: u64) -> u64 {
         let in_place = batch.iter().take_while(|extent| extent.backing == Backing::Mapped);
         let in_place = in_place.last().map_or(0, |extent| extent.pages.end.offset());
         let size = self.iomap.size();
