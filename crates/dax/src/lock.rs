@@ -113,8 +113,8 @@ impl<'a, C: Config> Locked<'a, C> {
 ///
 /// All waiters are woken, since what they find may be gone. Of locks this takes the index's mutex,
 /// i_mmap shared and a queue's mutex, each by itself: they come after the entry lock, and what the
-/// panicking thread held of them it has let go, as it took them later. Lock 2, taken before, is held
-/// still. It waits for no entry.
+/// panicking thread held of them it has let go, as it took them later. Lock 2, taken before, is
+/// held still. It waits for no entry.
 impl<C: Config> Drop for Locked<'_, C> {
     fn drop(&mut self) {
         if left_out(Step::UnlockOnUnwind) {

@@ -8,6 +8,7 @@ use limpid_pmem::{MediaError, Persist};
 use crate::history::{Action, PAST, ZERO, tracked};
 use crate::lab::Cfg;
 use crate::ops::{clause_for, wrong};
+use crate::panics::{Called, call};
 use crate::sim::{CELL, SimMedia, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Pending};
@@ -41,11 +42,11 @@ fn touch_user_memory() {
 fn each_cell(part: Range<u64>, device: u64, what: &str, mut copy: impl FnMut(u64)) {
     for offset in (0..part.end - part.start).step_by(CELL as usize) {
         let cell = ((device + offset) / CELL) as u32;
-        if offset == 0 || crate::sim::is_shared(&(cell..cell + 1)) {
-            world::step(Pending::Step, || format!("{what} device {:x}", device + offset));
-        }
+        let step = offset == 0 || crate::sim::is_shared(&(cell..cell + 1));
+        let called = step.then(|| call(|| format!("{what} device {:x}", device + offset)));
         touch_user_memory();
         copy(device + offset);
+        called.into_iter().for_each(Called::done);
     }
 }
 

@@ -443,4 +443,34 @@ pub const ALL: &[Canary] = &[
         Plant::Step(Step::LockAhead),
         "ahead/zero/load q[1026]",
     ),
+    canary(
+        "L23",
+        "a panic leaves its entries locked",
+        Plant::Step(Step::UnlockOnUnwind),
+        "panics/hole/kernel/load q[0] | store r[2]",
+    ),
+    canary(
+        "L24",
+        "a panic wakes one of those who wait for its entry",
+        Plant::Step(Step::WakeAllOnUnwind),
+        "panics/triple/two waiters on one entry",
+    ),
+    canary(
+        "L25",
+        "a panic leaves an entry that the block map no longer agrees with",
+        Plant::Step(Step::RemoveOnUnwind),
+        "panics/hole/kernel/load q[0] | store r[2]",
+    ),
+    canary(
+        "L26",
+        "stores that a writeback has taken note of are forgotten when it panics",
+        Plant::Step(Step::WholeOnUnwind),
+        "panics/dirty-pmd/kernel/sync 0..2048 | load q[1]",
+    ),
+    canary(
+        "L27",
+        "fresh blocks are lost that a panic keeps from being published",
+        Plant::Step(Step::AbandonFresh),
+        "panics/hole/kernel/store p[0] | load q[1]",
+    ),
 ];

@@ -233,6 +233,11 @@ fn refused_stores() -> Vec<Scenario> {
     ]
 }
 
+/// Pairs in which a call of the first actor panics.
+pub fn panics() -> Vec<Scenario> {
+    crate::panics::scenarios()
+}
+
 /// The triples that the history of Linux's DAX names.
 pub fn triples() -> Vec<Scenario> {
     let load = Op::Load { map: READER, cell: 0 };
@@ -271,6 +276,7 @@ pub fn triples() -> Vec<Scenario> {
             [&small_store, &write, &Op::Truncate { cells: SECOND }],
         ),
         three(Start::SharedPmd, "copies of shared blocks", [&store, &write, &load]),
+        crate::panics::triple(),
     ]
 }
 
@@ -430,6 +436,7 @@ pub fn all() -> Vec<Scenario> {
     scenarios.extend(ahead());
     scenarios.extend(sharing());
     scenarios.extend(failures());
+    scenarios.extend(panics());
     scenarios.extend(tracking(Flavour::Noted));
     scenarios.extend(tracking(Flavour::Unnoticed));
     scenarios

@@ -220,9 +220,13 @@ fn contract(world: &mut World) {
     }
 }
 
-/// When all have finished: no lock is held, nobody waits.
+/// When all have finished: no lock is held, nobody waits, no block is lost.
 pub(crate) fn quiet() {
     world::with(|world| {
+        if let Some(lost) = world.own.of(Owner::Reserved).first() {
+            world
+                .fail("space", format!("blocks {lost:?} are neither free nor a file's at the end"));
+        }
         let held = world.locks.iter().any(|lock| lock.readers | lock.writer | lock.queued != 0);
         if held {
             world.fail("I5", "a lock is held at the end".into());

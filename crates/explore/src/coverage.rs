@@ -39,8 +39,8 @@ const ARGUMENTS: &str = "arguments that are refused before anything changes";
 const WHOLE_UNIT: &str = "a pin of a whole unit with small entries has 512 times the steps";
 
 /// Forgets what was taken, then searches every scenario on two threads: all schedules of each, and
-/// of triples all with at most three preemptions. `limit` is the time for one scenario. `Err` tells
-/// what is wrong with a scenario, or that it was not exhausted.
+/// of triples and panics all with at most three preemptions. `limit` is the time for one scenario.
+/// `Err` tells what is wrong with a scenario, or that it was not exhausted.
 pub fn search_catalogue(limit: Duration) -> Result<(), String> {
     Branch::forget_all();
     let scenarios = catalog::all();
@@ -49,8 +49,7 @@ pub fn search_catalogue(limit: Duration) -> Result<(), String> {
     let wrong = Mutex::new(None);
     let work = || {
         while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let triple = scenario.actors.len() > 2;
-            let kind = if triple { Search::Preemptions(3) } else { Search::Complete };
+            let kind = Search::of(scenario);
             let outcome = search::<ToyBlockMap>(scenario, SimBug::None, kind, limits);
             let said = match outcome.found {
                 Some((violation, schedule)) => {
@@ -104,9 +103,9 @@ const HEAD: &str = "# Branches of the protocol that the explorer takes
 
 Every branch of the DAX layer has a mark, compiled in with the feature `canary` only. The table
 tells which of them the search of the whole catalogue takes: all schedules of every pair and
-sequence, and of triples those with at most three preemptions. Making a start state and looking
-at the end of an execution run the same code and count, too. Written by `cargo run --release -p
-limpid-explore --features canary --example coverage`, checked by `cargo test -p limpid-explore
+sequence, and of triples and panics those with at most three preemptions. Making a start state and
+looking at the end of an execution run the same code and count, too. Written by `cargo run --release
+-p limpid-explore --features canary --example coverage`, checked by `cargo test -p limpid-explore
 --features canary`.
 ";
 

@@ -211,7 +211,7 @@ impl<B: Subject> Lab<B> {
             }
             let (enabled, done, failed) = world::with(|world| {
                 let enabled = (0..world.count).filter(|actor| world.enabled(*actor));
-                let enabled = enabled.fold(0u8, |bits, actor| bits | 1 << actor);
+                let enabled = enabled.fold(world.panic_choices(), |bits, actor| bits | 1 << actor);
                 let mut actors = world.actors[..world.count].iter();
                 let done = actors.all(|actor| actor.pending == Pending::Done);
                 if enabled == 0 && !done {
@@ -226,8 +226,9 @@ impl<B: Subject> Lab<B> {
             if failed || done {
                 break;
             }
-            let actor = guide.pick(enabled, last);
-            schedule.push(actor as u8);
+            let picked = guide.pick(enabled, last);
+            schedule.push(picked as u8);
+            let actor = world::with(|world| world.picked(picked));
             self.resume(actor);
             look_at_indexes(&mappings, Some(actor));
             last = Some(actor);
@@ -298,7 +299,7 @@ fn waiting(world: &world::World) -> String {
             Pending::Shared(lock) | Pending::Exclusive(lock) | Pending::Queued(lock) => {
                 Some(format!("{name} waits for lock {lock}"))
             }
-            Pending::Step => Some(format!("{name} could go on")),
+            Pending::Step | Pending::Call => Some(format!("{name} could go on")),
         }
     });
     names.collect::<Vec<_>>().join(", ")

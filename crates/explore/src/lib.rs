@@ -28,6 +28,7 @@ mod history;
 mod lab;
 mod memo;
 mod ops;
+mod panics;
 mod report;
 mod runs;
 pub mod scenario;

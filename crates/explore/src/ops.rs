@@ -15,6 +15,7 @@ use crate::history::{
     value_of,
 };
 use crate::lab::{Cfg, Mappings};
+use crate::panics::caught;
 use crate::sim::{CELL, SimMedia, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Pending};
@@ -221,7 +222,7 @@ impl<B: Subject> Actor<B> {
             world.history.begin(self.number, actions, reads);
             world.actors[self.number].seen = at as u64;
         });
-        let ended = self.perform(op, value);
+        let ended = caught(|| self.perform(op, value)).unwrap_or(Ended::Partly);
         if ended != Ended::Partly {
             self.check_durable(op);
         }

@@ -87,6 +87,8 @@ pub struct Scenario {
     pub actors: Vec<Vec<Op>>,
     /// A call that fails.
     pub fails: Option<Fails>,
+    /// The actor of which one call panics, any of them.
+    pub panics: Option<usize>,
 }
 
 /// A call that fails: the one numbered `nth`, from 0, among those of its kind by one actor.
@@ -197,6 +199,7 @@ impl Scenario {
             maps: usual_maps(flavour),
             actors,
             fails: None,
+            panics: None,
         };
         if scenario.file_count() > 1 {
             scenario.maps.push(MapSpec { file: 1, ..flavour.map(0, 2, true, true) });
@@ -250,6 +253,13 @@ impl Scenario {
     pub fn fails(mut self, fails: Fails) -> Scenario {
         self.name = format!("fails/{:?}-{}/{}", fails.call, fails.nth, self.name);
         self.fails = Some(fails);
+        self
+    }
+
+    /// The same with a panic in a call of this actor; of two at most.
+    pub fn panics(mut self, actor: usize) -> Scenario {
+        self.name = format!("panics/{}", self.name);
+        self.panics = Some(actor);
         self
     }
 

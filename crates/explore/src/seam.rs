@@ -9,10 +9,11 @@
 
 use std::any::type_name;
 use std::ops::{Deref, DerefMut};
+use std::sync::{TryLockError, TryLockResult};
 
 use limpid_dax::{Mutex, Parker, RwLock, Seam};
 
-use crate::world::{self, Pending};
+use crate::world::{self, Alone, Pending};
 
 /// Implements [`Seam`] over the scheduler.
 #[derive(Debug)]
@@ -54,6 +55,17 @@ fn class_of<T>() -> Class {
     }
 }
 
+const GRANTED: &str = "the scheduler granted it";
+
+/// Panics are injected: what a lock guards is used after one as before, as in production.
+fn unpoisoned<G>(lock: TryLockResult<G>) -> Option<G> {
+    match lock {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// A mutex under the scheduler.
 #[derive(Debug)]
 pub struct SimMutex<T> {
@@ -75,7 +87,7 @@ impl<T: Send + 'static> Mutex<T> for SimMutex<T> {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        if self.class != Class::Silent {
+        let alone = (self.class != Class::Silent).then(|| {
             let class = self.class;
             world::step(Pending::Step, || match class {
                 Class::Index => "index".into(),
@@ -83,33 +95,28 @@ impl<T: Send + 'static> Mutex<T> for SimMutex<T> {
                 Class::Pins => "pins".into(),
                 _ => "mutex".into(),
             });
-            world::with(|world| {
-                match class {
-                    Class::Index => {
-                        world.observe(world.files[self.file].index_hash);
-                        world.files[self.file].index_touched = true;
-                    }
-                    Class::Pins => {
-                        world.observe(world.files[self.file].pins_hash);
-                        world.files[self.file].index_touched = true;
-                    }
-                    Class::Opaque => {
-                        world.observe(world.opaque);
-                        if let Some(actor) = world.running {
-                            world.opaque = world.actors[actor].seen;
-                        }
-                    }
-                    _ => {}
+            world::with(|world| match class {
+                Class::Index => {
+                    world.observe(world.files[self.file].index_hash);
+                    world.files[self.file].index_touched = true;
                 }
-                world.depth += 1;
+                Class::Pins => {
+                    world.observe(world.files[self.file].pins_hash);
+                    world.files[self.file].index_touched = true;
+                }
+                Class::Opaque => {
+                    world.observe(world.opaque);
+                    if let Some(actor) = world.running {
+                        world.opaque = world.actors[actor].seen;
+                    }
+                }
+                _ => {}
             });
-        }
-        let mut data = self.data.try_lock().expect("no step is made while a mutex is held");
-        let result = work(&mut data);
-        drop(data);
-        if self.class != Class::Silent {
-            world::with(|world| world.depth -= 1);
-        }
+            Alone::new()
+        });
+        let data = unpoisoned(self.data.try_lock());
+        let result = work(&mut data.expect("no step is made while a mutex is held"));
+        drop(alone);
         result
     }
 }
@@ -154,7 +161,7 @@ impl<T: Send + Sync + 'static> RwLock<T> for SimRwLock<T> {
                 lock.readers |= 1 << actor;
             }
         });
-        Shared { id: self.id, data: self.data.try_read().expect("the scheduler granted it") }
+        Shared { id: self.id, data: unpoisoned(self.data.try_read()).expect(GRANTED) }
     }
 
     fn exclusive(&self) -> Exclusive<'_, T> {
@@ -180,7 +187,7 @@ impl<T: Send + Sync + 'static> RwLock<T> for SimRwLock<T> {
                 lock.writer = 1 << actor;
             }
         });
-        Exclusive { id: self.id, data: self.data.try_write().expect("the scheduler granted it") }
+        Exclusive { id: self.id, data: unpoisoned(self.data.try_write()).expect(GRANTED) }
     }
 }
 

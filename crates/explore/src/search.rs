@@ -42,6 +42,15 @@ pub enum Search {
     },
 }
 
+impl Search {
+    /// The search that a test has the time for: all schedules; of three actors, or with a panic,
+    /// all with at most three preemptions, of which the panic is one.
+    pub fn of(scenario: &Scenario) -> Search {
+        let many = scenario.actors.len() > 2 || scenario.panics.is_some();
+        if many { Search::Preemptions(3) } else { Search::Complete }
+    }
+}
+
 /// How far a search may go.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

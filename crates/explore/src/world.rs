@@ -14,6 +14,7 @@ use crate::history::{
     ACTORS, History, PAST, TRACKED, TRACKED_FIRST, ZERO, file_of, local, tracked, value_name,
 };
 use crate::ops::{clause_for, wrong};
+use crate::panics::When;
 use crate::scenario::{Call, Fails, Scenario};
 use crate::sim::{CELL, Medium, Own, Tables};
 
@@ -30,6 +31,8 @@ pub struct Violation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     Step,
+    /// A step that is a call, which may panic.
+    Call,
     Shared(u32),
     Exclusive(u32),
     Queued(u32),
@@ -47,6 +50,7 @@ impl Pending {
             Pending::Queued(lock) => [3, lock as u8],
             Pending::Park(_) => [4, 0],
             Pending::Done => [5, 0],
+            Pending::Call => [6, 0],
         }
     }
 }
@@ -144,6 +148,10 @@ pub(crate) struct World {
     pub fails: Option<Fails>,
     /// Calls so far of the kind that fails, by the actor for whom it does.
     pub calls: u32,
+    /// The actor of which one call may still panic.
+    pub panics: Option<usize>,
+    /// The call that the running actor is about to make panics.
+    pub panic_now: Option<When>,
     pub violation: Option<Violation>,
     pub trace: Option<Vec<Line>>,
     pub steps: u64,
@@ -215,6 +223,8 @@ impl World {
             bug: SimBug::None,
             fails: None,
             calls: 0,
+            panics: None,
+            panic_now: None,
             violation: None,
             trace: None,
             steps: 0,
@@ -261,6 +271,8 @@ impl World {
         self.bug = bug;
         self.fails = scenario.fails;
         self.calls = 0;
+        self.panics = scenario.panics;
+        self.panic_now = None;
         self.violation = None;
         self.trace = tracing.then(Vec::new);
         self.steps = 0;
@@ -348,7 +360,7 @@ impl World {
 
     pub fn enabled(&self, actor: usize) -> bool {
         match self.actors[actor].pending {
-            Pending::Step | Pending::Exclusive(_) => true,
+            Pending::Step | Pending::Call | Pending::Exclusive(_) => true,
             Pending::Shared(lock) => {
                 let lock = self.locks[lock as usize];
                 lock.writer == 0 && lock.queued == 0
@@ -380,6 +392,7 @@ impl World {
             hasher.write_u32(u32::from_le_bytes([lock.readers, lock.writer, lock.queued, 0]));
         }
         self.history.hash(&mut hasher);
+        self.panics.hash(&mut hasher);
         for actor in &self.actors[..self.count] {
             let parker = actor.parker.map_or(0, |parker| {
                 let unparked = self.parkers[parker as usize].unparked;
@@ -417,7 +430,7 @@ pub(crate) fn step(pending: Pending, label: impl FnOnce() -> String) {
         let Some(actor) = world.running else {
             return false;
         };
-        if world.depth > 0 || std::thread::panicking() {
+        if world.depth > 0 {
             return false;
         }
         world.actors[actor].pending = pending;
@@ -436,6 +449,22 @@ pub(crate) fn step(pending: Pending, label: impl FnOnce() -> String) {
                 trace.push(Line { actor, text: label() });
             }
         });
+    }
+}
+
+/// While it lives the running actor makes no step: nobody comes in between.
+pub(crate) struct Alone;
+
+impl Alone {
+    pub fn new() -> Alone {
+        with(|world| world.depth += 1);
+        Alone
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        with(|world| world.depth -= 1);
     }
 }
 

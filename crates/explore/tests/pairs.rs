@@ -2,9 +2,9 @@
 //! the named sequences and triples, breaks the contract or an
 //! invariant.
 //!
-//! Method: every scenario of the catalogue is searched through all schedules, triples through all
-//! with at most three preemptions (one triple has too many schedules); one that is
-//! not exhausted counts as failed. A failure prints the string that replays it.
+//! Method: every scenario of the catalogue is searched through all schedules, triples and panics
+//! through all with at most three preemptions (some have too many schedules); one that is not
+//! exhausted counts as failed. A failure prints the string that replays it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -60,6 +60,11 @@ fn all_schedules_of_pairs_on_shared_blocks() {
 #[test]
 fn all_schedules_of_pairs_in_which_a_call_fails() {
     all_clean(&catalog::failures(), Search::Complete);
+}
+
+#[test]
+fn schedules_with_three_preemptions_of_pairs_in_which_a_call_panics() {
+    all_clean(&catalog::panics(), Search::Preemptions(3));
 }
 
 #[test]

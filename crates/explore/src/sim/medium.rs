@@ -7,9 +7,10 @@ use limpid_pmem::{Durability, Media, MediaError, Persist};
 
 use super::{DEVICE_PAGES, Owner};
 use crate::history::{ACTORS, FOREIGN, ZERO, value_name};
+use crate::panics::{Called, call};
 use crate::runs::Runs;
 use crate::scenario::Call;
-use crate::world::{self, Pending, SimBug};
+use crate::world::{self, SimBug};
 
 /// Bytes of one cell: all bytes of a cell are alike.
 pub(crate) const CELL: u64 = 2048;
@@ -197,16 +198,16 @@ impl Media for SimMedia {
         if range.is_empty() {
             return Ok(());
         }
-        if is_shared(&cells(&range)) {
-            world::step(Pending::Step, || format!("zero device {range:x?}"));
-        }
+        let step = is_shared(&cells(&range));
+        let called = step.then(|| call(|| format!("zero device {range:x?}")));
         self.fails(range.start)?;
         self.put(range, ZERO, persist);
+        called.into_iter().for_each(Called::done);
         Ok(())
     }
 
     fn copy(&self, from: u64, to: u64, len: u64, persist: Persist) -> Result<(), MediaError> {
-        world::step(Pending::Step, || format!("copy device {from:x}+{len:x} to {to:x}"));
+        let called = call(|| format!("copy device {from:x}+{len:x} to {to:x}"));
         self.fails(from)?;
         let source = cells(&(from..from + len));
         let runs = world::with(|world| {
@@ -218,6 +219,7 @@ impl Media for SimMedia {
             let start = to + (u64::from(run.start) * CELL - from);
             self.put(start..start + run.len() as u64 * CELL, value, persist);
         }
+        called.done();
         Ok(())
     }
 
@@ -232,7 +234,7 @@ impl Media for SimMedia {
     }
 
     fn flush(&self, range: Range<u64>) {
-        world::step(Pending::Step, || format!("flush device {range:x?}"));
+        let called = call(|| format!("flush device {range:x?}"));
         let mut cells = cells(&range);
         world::with(|world| {
             if world.bug == SimBug::FlushFirstPage {
@@ -241,6 +243,7 @@ impl Media for SimMedia {
             let actor = world.running.unwrap_or(ACTORS);
             world.medium.flush(actor, cells);
         });
+        called.done();
     }
 
     fn fence(&self) {

@@ -9,8 +9,9 @@ use limpid_pmem::MediaError;
 use rustc_hash::FxHasher;
 
 use super::{Owner, SimMmu};
+use crate::panics::{call, call_or};
 use crate::scenario::Call;
-use crate::world::{self, Pending, World};
+use crate::world::{self, Alone, World};
 
 /// What is explored under the DAX layer: a block map, and page tables if these are not the
 /// simulated ones. Its own locks must be let go inside each method, and never be waited for by a
@@ -113,13 +114,10 @@ impl<B: Subject> Stepped<B> {
         });
     }
 
-    /// A step, then the call with nobody in between, then a look.
-    fn call<R>(&self, label: impl FnOnce() -> String, work: impl FnOnce(&B) -> R) -> R {
-        world::step(Pending::Step, label);
-        world::with(|world| world.depth += 1);
-        let result = work(self.inner());
-        world::with(|world| world.depth -= 1);
-        result
+    /// The call, with nobody in between.
+    fn alone<R>(&self, work: impl FnOnce(&B) -> R) -> R {
+        let _alone = Alone::new();
+        work(self.inner())
     }
 
     fn mutate<R>(
@@ -127,12 +125,14 @@ impl<B: Subject> Stepped<B> {
         label: impl FnOnce() -> String,
         work: impl FnOnce(&B) -> Result<R, B::Error>,
     ) -> Result<R, B::Error> {
-        let result = self.call(label, |inner| match failure(Call::Change) {
+        let called = call(label);
+        let result = self.alone(|inner| match failure(Call::Change) {
             Some(error) => Err(error.into()),
             None => work(inner),
         });
         self.look(&[]);
         world::with(|world| world.observe(world.map_hash));
+        called.done();
         result
     }
 }
@@ -176,7 +176,7 @@ impl<B: Subject> Iomap for Stepped<B> {
     fn size(&self) -> u64 {
         // No step where no operation of the scenario changes the size: all commute with this.
         if world::with(|world| world.sizes_change) {
-            world::step(Pending::Step, || "size".into());
+            call(|| "size".into()).done();
         }
         let size = self.inner().size();
         world::with(|world| world.observe(size));
@@ -184,8 +184,10 @@ impl<B: Subject> Iomap for Stepped<B> {
     }
 
     fn begin(&self, pages: PageRange, intent: Intent) -> Result<Extent, Self::Error> {
-        let label = || format!("look up {pages:?} to {intent:?}");
-        let extent = self.call(label, |inner| match failure(Call::Begin) {
+        // It changes nothing, but for blocks taken, which nobody but it knows of yet: a panic
+        // comes before.
+        call(|| format!("look up {pages:?} to {intent:?}")).done();
+        let extent = self.alone(|inner| match failure(Call::Begin) {
             Some(error) => Err(error.into()),
             None => inner.begin(pages, intent),
         });
@@ -212,8 +214,13 @@ impl<B: Subject> Iomap for Stepped<B> {
         extend: bool,
         zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
     ) -> Result<Published, Self::Error> {
-        let label = || format!("publish bytes {:x?}", written);
-        let result = self.call(label, |inner| match failure(Call::Publish) {
+        let give_back = || {
+            let fresh = extents.iter().filter(|extent| extent.backing.is_fresh());
+            fresh.for_each(|extent| self.inner().abandon(extent));
+            self.look(extents);
+        };
+        let called = call_or(|| format!("publish bytes {:x?}", written), give_back);
+        let result = self.alone(|inner| match failure(Call::Publish) {
             Some(error) => {
                 let fresh = extents.iter().filter(|extent| extent.backing.is_fresh());
                 fresh.for_each(|extent| inner.abandon(extent));
@@ -232,6 +239,7 @@ impl<B: Subject> Iomap for Stepped<B> {
             world.observe(world.map_hash);
         });
         world::note(|| format!("{result:?}"));
+        called.done();
         result
     }
 

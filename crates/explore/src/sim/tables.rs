@@ -6,9 +6,10 @@ use std::hash::{Hash, Hasher};
 use limpid_dax::{Mmu, MmuError, PAGE_SHIFT, PageIndex, PageRange, Protection, Target};
 
 use crate::history::{PAST, ZERO, local};
+use crate::panics::call;
 use crate::runs::Runs;
 use crate::scenario::Call;
-use crate::world::{self, Pending, SimBug};
+use crate::world::{self, SimBug};
 
 const PAGES: u32 = 4096;
 
@@ -232,9 +233,7 @@ impl Mmu for SimMmu {
     }
 
     fn install(&self, pages: PageRange, target: Target) -> Result<(), MmuError> {
-        world::step(Pending::Step, || {
-            format!("install {target:x?} at {pages:?} of map {}", name(self.map))
-        });
+        let called = call(|| format!("install {target:x?} at {pages:?} of map {}", name(self.map)));
         if world::with(|world| world.fails_now(Call::Install)) {
             world::note(|| "fails".into());
             return Err(MmuError::NoMemory);
@@ -248,11 +247,12 @@ impl Mmu for SimMmu {
             };
             world.tables[self.map].install(range(pages), target, &world.medium);
         });
+        called.done();
         Ok(())
     }
 
     fn unmap(&self, pages: PageRange) {
-        world::step(Pending::Step, || format!("unmap {pages:?} of map {}", name(self.map)));
+        let called = call(|| format!("unmap {pages:?} of map {}", name(self.map)));
         world::with(|world| {
             let bug = world.bug;
             let tables = &mut world.tables[self.map];
@@ -268,6 +268,7 @@ impl Mmu for SimMmu {
             }
             tables.ptes.fill(pages, Pte::None);
         });
+        called.done();
     }
 
     fn discard(&self, pages: PageRange) {
@@ -281,7 +282,7 @@ impl Mmu for SimMmu {
     }
 
     fn write_protect(&self, pages: PageRange, written: &mut dyn FnMut(PageRange)) -> Protection {
-        world::step(Pending::Step, || format!("protect {pages:?} of map {}", name(self.map)));
+        let called = call(|| format!("protect {pages:?} of map {}", name(self.map)));
         let (noted, tracking) = world::with(|world| {
             let bug = world.bug;
             let tables = &mut world.tables[self.map];
@@ -293,6 +294,7 @@ impl Mmu for SimMmu {
             }
         });
         noted.into_iter().for_each(written);
+        called.done();
         match tracking {
             Tracking::Faults => Protection::Faults,
             Tracking::Noted => Protection::Noted,
