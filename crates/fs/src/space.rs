@@ -370,3 +370,6 @@ impl Space {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,18 @@ use limpid_fs::{Access, FileKind, Finding, Fs, FsError, Ino, Kind, XattrFlags};
 use limpid_pmem::{Media, Op, Recorder, VecMedia};
 use support::crash::Crash;
 use support::damage::{Sealed, damage_one, structures};
-use support::{DIR, FILE, MIB, node, open, pool, read, seed, write};
+use support::{DIR, FILE, MIB, Round, node, open, pool, read, repeatable, seed, write};
 
 const LEN: u64 = 6 * MIB;
+
+/// Rounds that damage the same pool.
+const ROUNDS_OF_ONE: u64 = 50;
+
+/// The pool that the round with this seed damages.
+fn damaged_by(seed: u64) -> Vec<u8> {
+    let seed = seed / ROUNDS_OF_ONE;
+    repeatable(seed, || populate(&mut fastrand::Rng::with_seed(seed)))
+}
 
 /// A closed pool: small files, files with many extents, links, attributes, three levels.
 fn populate(random: &mut fastrand::Rng) -> Vec<u8> {
@@ -203,10 +212,14 @@ fn crashed(case: &Case, random: &mut fastrand::Rng, log: bool) -> Result<usize, 
 fn random_damage_is_repaired_and_nothing_else_is_lost() {
     let first = seed();
     let rounds: u64 = std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
-    let image = populate(&mut fastrand::Rng::with_seed(7));
+    let mut image = damaged_by(first);
     let mut count = 0;
     for round in 0..rounds {
         let seed = first.wrapping_add(round);
+        let _told = Round(seed);
+        if seed % ROUNDS_OF_ONE == 0 {
+            image = damaged_by(seed);
+        }
         let mut random = fastrand::Rng::with_seed(seed);
         let case = case(&image, &mut random);
         match repaired(media(&case.image), &case.files) {
@@ -220,10 +233,14 @@ fn random_damage_is_repaired_and_nothing_else_is_lost() {
 
 /// Crashes of repairs of pools damaged at random; the images tried, or what is wrong.
 fn crashes(first: u64, rounds: u64, log: bool) -> Result<usize, String> {
-    let image = populate(&mut fastrand::Rng::with_seed(7));
+    let mut image = damaged_by(first);
     let mut images = 0;
     for round in 0..rounds {
         let seed = first.wrapping_add(round);
+        let _told = Round(seed);
+        if seed % ROUNDS_OF_ONE == 0 {
+            image = damaged_by(seed);
+        }
         let mut random = fastrand::Rng::with_seed(seed);
         let case = case(&image, &mut random);
         images +=

@@ -1,7 +1,8 @@
 //! Goal: an operation of several transactions that fails in the middle leaves what is documented
 //! (docs/format.md), and nothing else.
 //! Method: a file of hundreds of extents; each operation with each of its requests for blocks
-//! refused in turn, of many only some. Needs the feature `control`.
+//! refused in turn, of many only some. A write at the end of a file, into free blocks that lie
+//! apart, likewise: the file ends where its first parts end. Needs the feature `control`.
 #![cfg(feature = "control")]
 
 mod support;
@@ -129,4 +130,68 @@ fn a_failure_in_the_middle_leaves_what_is_documented() {
         }
         eprintln!("{}: failed {failed} times", step.name);
     }
+}
+
+/// A pool whose free blocks lie apart, and an empty file "file".
+fn apart() -> Vec<u8> {
+    let fs = pool(LEN);
+    let media = fs.media().clone();
+    let [one, other, file] =
+        [&b"one"[..], b"other", b"file"].map(|name| fs.create(fs.root(), name, FILE).unwrap());
+    // Two files take all blocks in turn; one of them goes again.
+    for page in 0.. {
+        let of = if page % 2 == 0 { &one } else { &other };
+        if write(of, &*media, page / 2 * BLOCK, &[1; BLOCK as usize]).is_err() {
+            break;
+        }
+    }
+    for inode in [one, other, file] {
+        fs.release(inode).unwrap();
+    }
+    fs.unlink(fs.root(), b"other").unwrap();
+    fs.close().unwrap();
+    let mut image = vec![0; LEN as usize];
+    media.read(0, &mut image).unwrap();
+    image
+}
+
+#[test]
+fn a_growing_write_that_fails_in_the_middle_ends_where_its_parts_end() {
+    const OLD: u64 = 100;
+    const NEW: u64 = 360 * BLOCK + 50;
+    let image = apart();
+    let (mut in_the_middle, mut whole) = (0, false);
+    // The first ones are for data, one a page; those for the tree come after them.
+    for request in (1..20).chain(350..2000) {
+        let fs = open(Arc::new(VecMedia::from_bytes(&image)));
+        let file = fs.open_child(fs.root(), b"file").unwrap();
+        let media = fs.media().clone();
+        write(&file, &*media, 0, &[7; OLD as usize]).unwrap();
+        control::refuse_space(request);
+        let done = write(&file, &*media, OLD, &[9; (NEW - OLD) as usize]);
+        let ahead = control::refusal_is_ahead();
+        control::refuse_space(0);
+        assert_eq!(fs.check(), [], "{request}");
+        let bytes = read(&file, &*media, 0, u64::MAX >> 1);
+        let len = bytes.len() as u64;
+        assert!(bytes[..OLD as usize].iter().all(|byte| *byte == 7), "{request}");
+        assert!(bytes[OLD as usize..].iter().all(|byte| *byte == 9), "a hole without {request}");
+        match done {
+            Ok(()) => assert_eq!(len, NEW, "{request}"),
+            Err(error) => {
+                assert_eq!(error, FsError::NoSpace, "{request}");
+                assert!(
+                    len == OLD || len < NEW && len.is_multiple_of(BLOCK),
+                    "{len} bytes, {request}"
+                );
+                in_the_middle += u32::from(len > OLD);
+            }
+        }
+        if ahead {
+            whole = true;
+            break;
+        }
+    }
+    eprintln!("{in_the_middle} failures left a first part");
+    assert!(whole && in_the_middle > 0);
 }

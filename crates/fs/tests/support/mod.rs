@@ -90,3 +90,27 @@ pub fn seed() -> u64 {
     eprintln!("SEED={seed}");
     seed
 }
+
+/// Does something whose hash keys, UUIDs and times follow from a seed, where they can be set
+/// (feature `control`, as in CI).
+pub fn repeatable<T>(seed: u64, work: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "control")]
+    limpid_fs::control::repeat(0, 1_700_000_000 + seed % 1_000_000);
+    let done = work();
+    #[cfg(feature = "control")]
+    limpid_fs::control::repeat(0, 0);
+    #[cfg(not(feature = "control"))]
+    let _ = seed;
+    done
+}
+
+/// Prints the seed of a round if the round panics, wherever that happens.
+pub struct Round(pub u64);
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the round of SEED={}", self.0);
+        }
+    }
+}
