@@ -7,8 +7,8 @@
 mod support;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 use limpid_fs::{Access, BLOCK, Fs, RenameFlags};
 use limpid_pmem::{Durability, Media, MediaError, Persist, Recorder, VecMedia};
@@ -139,11 +139,15 @@ fn crashes_under_several_threads() {
     for _ in 0..3 {
         let recorder = Arc::new(Recorder::new(VecMedia::from_bytes(&image)));
         let fs = open(Arc::new(Unsteady(recorder.clone())));
-        let done = AtomicU64::new(0);
+        let (done, begun) = (AtomicU64::new(0), Barrier::new(THREADS));
         let returned: Vec<_> = std::thread::scope(|scope| {
             let start = |thread| {
-                let (fs, recorder, done) = (&fs, &recorder, &done);
-                scope.spawn(move || work(fs, recorder, thread, done))
+                let (fs, recorder, done, begun) = (&fs, &recorder, &done, &begun);
+                scope.spawn(move || {
+                    // None is done before another begins.
+                    begun.wait();
+                    work(fs, recorder, thread, done)
+                })
             };
             let threads: Vec<_> = (0..THREADS).map(start).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()

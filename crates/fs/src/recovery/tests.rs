@@ -2,11 +2,11 @@
 //! 50 ms.
 //!
 //! Method: the records are written by hand; a pool cannot be made to leave so many. Each fills
-//! blocks of its own, so that all of it is applied. The best of ten openings counts: others may use
-//! the processor.
+//! blocks of its own, so that all of it is applied. The best of ten openings counts, by the time the
+//! thread has a processor.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use limpid_pmem::VecMedia;
 
@@ -42,15 +42,21 @@ fn full_journal() -> Vec<u8> {
     image
 }
 
+/// Of this thread: how busy the machine is does not matter.
+fn processor_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
 #[test]
 fn a_full_journal_is_recovered_in_50_ms() {
     let image = full_journal();
     let mut best = Duration::MAX;
     for _ in 0..10 {
         let media: Arc<dyn Media> = Arc::new(VecMedia::from_bytes(&image));
-        let begun = Instant::now();
+        let begun = processor_time();
         let (fs, report) = Fs::open(media.clone(), Access::ReadWrite).unwrap();
-        best = best.min(begun.elapsed());
+        best = best.min(processor_time() - begun);
         assert_eq!(u64::from(report.recovered), LANES * SLOTS);
         assert_eq!(fs.check(), []);
         let geometry = fs.core.geometry;
