@@ -88,3 +88,53 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use limpid::Pool;
+
+    use super::*;
+
+    #[test]
+    fn an_inode_is_known_as_often_as_it_was_told() {
+        let known = Known::default();
+        let mut gone = 0;
+        for _ in 0..3 {
+            known.add(7);
+        }
+        known.forget(7, 2, || gone += 1);
+        assert_eq!((gone, known.contains(7), known.len()), (0, true, 1));
+        known.add(7 + SHARDS as u64);
+        known.forget(7, 1, || gone += 1);
+        assert_eq!((gone, known.contains(7), known.len()), (1, false, 1));
+        known.forget(7, 1, || gone += 1);
+        assert_eq!(gone, 1, "it was forgotten before");
+        known.clear();
+        assert_eq!(known.len(), 0);
+    }
+
+    #[test]
+    fn an_inode_without_names_is_held_until_it_is_forgotten() {
+        let pool = Pool::memory(16 << 20).unwrap();
+        let lose_name = |known: &Known, is_known: bool| {
+            pool.write("/f", b"bytes").unwrap();
+            let held = pool.inodes().hold(pool.metadata("/f").unwrap().ino).unwrap();
+            let ino = held.ino();
+            if is_known {
+                known.add(ino);
+                known.add(ino);
+            }
+            pool.remove_file("/f").unwrap();
+            known.hold(held);
+            ino
+        };
+        let known = Known::default();
+        let ino = lose_name(&known, false);
+        assert!(pool.inodes().hold(ino).is_err(), "nobody knows it");
+        let ino = lose_name(&known, true);
+        known.forget(ino, 1, || {});
+        assert!(pool.inodes().hold(ino).is_ok());
+        known.forget(ino, 1, || {});
+        assert!(pool.inodes().hold(ino).is_err());
+    }
+}
