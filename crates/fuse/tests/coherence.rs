@@ -9,7 +9,8 @@ mod common;
 #[path = "../../limpid/tests/common/rounds.rs"]
 mod rounds;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::Mounted;
 use common::client::Client;
@@ -276,6 +277,22 @@ fn race(mounted: &Mounted, open: impl FnOnce() -> File) -> u64 {
 #[test]
 fn racing_parties_miss_no_change() {
     let Some(mounted) = Mounted::new(MountOptions::default()) else { return };
+    let missed = race(&mounted, || File::create(&mounted.pool, "/f").unwrap());
+    assert_eq!(missed, 0);
+    mounted.finish();
+}
+
+/// Between the kernel's copy and the request there is time for all else to happen.
+#[test]
+fn racing_parties_miss_no_change_though_writes_come_late() {
+    fn late(_: u64) {
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        if WRITES.fetch_add(1, Ordering::Relaxed).is_multiple_of(4) {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+    let options = MountOptions { before_write: Some(late), ..MountOptions::default() };
+    let Some(mounted) = Mounted::new(options) else { return };
     let missed = race(&mounted, || File::create(&mounted.pool, "/f").unwrap());
     assert_eq!(missed, 0);
     mounted.finish();
