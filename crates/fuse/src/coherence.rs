@@ -66,6 +66,14 @@ impl OutsideCache for Server {
         self.past_end.unmask(ino, &bytes);
     }
 
+    fn collapsed(&self, ino: u64, bytes: Range<u64>) {
+        self.lost.collapsed(ino, &bytes);
+    }
+
+    fn inserted(&self, ino: u64, bytes: Range<u64>) {
+        self.lost.inserted(ino, &bytes);
+    }
+
     fn lost(&self, ino: u64) -> Option<i32> {
         self.all_stored(ino).err().map(|error| error.code())
     }

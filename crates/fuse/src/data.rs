@@ -186,11 +186,8 @@ impl Server {
             file.punch_hole(offset, len)
         } else if what == FallocateFlags::ZERO_RANGE {
             file.zero_range(offset, len, keep_size)
-        } else if what == FallocateFlags::COLLAPSE_RANGE {
-            file.collapse_range(offset, len)
-        } else if what == FallocateFlags::INSERT_RANGE {
-            file.insert_range(offset, len)
         } else {
+            // The kernel passes on no others, such as collapse and insert.
             return Err(Errno::EOPNOTSUPP);
         };
         done.map_err(errno)?;
@@ -208,8 +205,15 @@ impl Server {
         let mut copied = 0;
         while copied < len {
             let part = (len - copied).min(u64::from(MAX_TRANSFER)) as usize;
+            let at = from.1 + copied;
+            if let Err(error) = self.none_lost(source.ino, &(at..at + part as u64)) {
+                if copied == 0 {
+                    return Err(error);
+                }
+                break;
+            }
             let written = with_buffer(part, |buffer| {
-                let read = source.file.read_at(buffer, from.1 + copied)?;
+                let read = source.file.read_at(buffer, at)?;
                 match read {
                     0 => Ok(0),
                     read => target.file.write_at(&buffer[..read], to.1 + copied),

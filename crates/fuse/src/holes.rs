@@ -6,6 +6,8 @@
 //! only the inode. Attributes are asked for too often for that: st_blocks counts each page
 //! that the kernel may have over a hole as if it were stored to. So it may be too high, never too
 //! low, and the kernel is told to ask again each time as long as there are such pages.
+//!
+//! Stores that are lost (`lost.rs`) are data: whoever copies a file has to meet the error.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,13 +53,15 @@ impl Server {
     /// Attributes as the kernel gets them, and how long it may keep them.
     pub fn told(&self, metadata: &Metadata) -> (FileAttr, Duration) {
         let mut attr = file_attr(metadata, &self.options);
-        if self.handles.mappers(metadata.ino) == 0 || !self.pages.any(metadata.ino) {
+        let lost = self.lost.pages(metadata.ino);
+        let has_pages = self.handles.mappers(metadata.ino) > 0 && self.pages.any(metadata.ino);
+        if lost == 0 && !has_pages {
             return (attr, self.ttl);
         }
         let all = metadata.size.div_ceil(PAGE);
-        let stored = self.pages.count(metadata.ino, &(0..all));
+        let stored = if has_pages { self.pages.count(metadata.ino, &(0..all)) } else { 0 };
         let most = metadata.blocks.max(all);
-        attr.blocks = (metadata.blocks + stored).min(most) * SECTORS_PER_BLOCK;
+        attr.blocks = (metadata.blocks + stored + lost).min(most) * SECTORS_PER_BLOCK;
         (attr, Duration::ZERO)
     }
 
@@ -78,19 +82,34 @@ impl Server {
         }
     }
 
-    /// lseek(2) for data and holes, as the pool has them.
-    fn seek(&self, file: &File, offset: u64, whence: i32) -> Served<Option<u64>> {
-        let found = match whence {
-            SEEK_DATA => file.seek_data(offset),
-            SEEK_HOLE => file.seek_hole(offset),
-            _ => return Err(Errno::EINVAL),
-        };
-        found.map_err(errno)
+    /// lseek(2) for data and holes, as the pool has them, and what is lost as data.
+    fn seek(&self, file: &File, ino: u64, offset: u64, whence: i32) -> Served<Option<u64>> {
+        match whence {
+            SEEK_DATA => {
+                let found = file.seek_data(offset).map_err(errno)?;
+                let lost = self.lost.next(ino, offset).map(|lost| lost.start.max(offset));
+                let lost = lost.filter(|lost| *lost < file.len());
+                Ok(found.into_iter().chain(lost).min())
+            }
+            SEEK_HOLE => {
+                let mut found = file.seek_hole(offset).map_err(errno)?;
+                while let Some(hole) = found
+                    && let Some(lost) = self.lost.next(ino, hole)
+                    && lost.start <= hole
+                    && hole < file.len()
+                {
+                    let end = lost.end.min(file.len());
+                    found = file.seek_hole(end).map_err(errno)?.or(Some(end));
+                }
+                Ok(found)
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// The hole that an answer to lseek(2) takes for granted.
-    fn passed(&self, file: &File, offset: u64, whence: i32) -> Served<Range<u64>> {
-        let found = self.seek(file, offset, whence)?;
+    fn passed(&self, file: &File, ino: u64, offset: u64, whence: i32) -> Served<Range<u64>> {
+        let found = self.seek(file, ino, offset, whence)?;
         if whence == SEEK_DATA {
             return Ok(offset..found.unwrap_or(file.len()));
         }
@@ -103,7 +122,7 @@ impl Server {
         if self.handles.mappers(ino) == 0 || !self.pages.any(ino) {
             return Ok(false);
         }
-        let passed = pages_of(&self.passed(file, offset, whence)?);
+        let passed = pages_of(&self.passed(file, ino, offset, whence)?);
         Ok(!self.pages.held(ino, &passed).is_empty())
     }
 
@@ -114,7 +133,7 @@ impl Server {
             let stored = self.stored_where(&handle.file, handle.ino, offset, whence)?;
             match stored {
                 true => Ok(Err((handle, offset))),
-                false => self.seek(&handle.file, offset, whence).map(Ok),
+                false => self.seek(&handle.file, handle.ino, offset, whence).map(Ok),
             }
         });
         match found {
@@ -137,11 +156,11 @@ impl Server {
         // Data that turns up ends the hole that was passed; another may follow, if holes are
         // looked for.
         let all = match whence {
-            SEEK_DATA => self.passed(file, offset, whence)?,
+            SEEK_DATA => self.passed(file, ino, offset, whence)?,
             _ => offset..file.len(),
         };
         self.fetch_holes(ino, all);
-        self.seek(file, offset, whence)
+        self.seek(file, ino, offset, whence)
     }
 }
 

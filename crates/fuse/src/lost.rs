@@ -7,7 +7,10 @@
 //!
 //! 1. Each fsync(2), msync(2) and close(2) of the file fails, by whomever, until all these bytes
 //!    are written, cut off or made a hole.
-//! 2. The kernel's pages of them are dropped, and reading them fails; through a map that is SIGBUS.
+//! 2. The kernel's pages of them are dropped, and reading them fails, as copying them does; through
+//!    a map that is SIGBUS.
+//! 3. They count as data, not as the hole that the pool has there: who skips holes would take them
+//!    for zeroes.
 //!
 //! The file is kept open meanwhile, so that its number stays its own.
 
@@ -20,6 +23,7 @@ use limpid_locks::{Class, Mutex, mutex};
 use rustc_hash::FxHashMap;
 
 use crate::handles::Handle;
+use crate::pages::pages_of;
 
 /// The class of the lock.
 static LOST: Class = Class::new("fuse: lost stores");
@@ -93,6 +97,56 @@ impl Lost {
         Some(part.error)
     }
 
+    /// The first lost bytes of a file that end behind `at`.
+    pub fn next(&self, ino: u64, at: u64) -> Option<Range<u64>> {
+        if self.is_empty() {
+            return None;
+        }
+        let files = self.files.lock();
+        let parts = files.get(&ino)?.parts.iter().map(|part| part.bytes.clone());
+        parts.filter(|bytes| bytes.end > at).min_by_key(|bytes| bytes.start)
+    }
+
+    /// How many pages of a file have lost bytes, or more.
+    pub fn pages(&self, ino: u64) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let files = self.files.lock();
+        let parts = files.get(&ino).map_or(&[][..], |file| &file.parts);
+        let pages = parts.iter().map(|part| pages_of(&part.bytes));
+        pages.map(|pages| pages.end - pages.start).sum()
+    }
+
+    /// Bytes were taken out of a file, and what followed moved down.
+    pub fn collapsed(&self, ino: u64, bytes: &Range<u64>) {
+        self.settle(ino, bytes);
+        self.shift(ino, bytes.end, |at| at - (bytes.end - bytes.start));
+    }
+
+    /// A hole was put into a file, and what followed moved up.
+    pub fn inserted(&self, ino: u64, bytes: &Range<u64>) {
+        self.shift(ino, bytes.start, |at| at.saturating_add(bytes.end - bytes.start));
+    }
+
+    /// Moves what is lost from byte `from` on.
+    fn shift(&self, ino: u64, from: u64, to: impl Fn(u64) -> u64) {
+        if self.is_empty() {
+            return;
+        }
+        let mut files = self.files.lock();
+        let Some(file) = files.get_mut(&ino) else { return };
+        for Part { bytes, error } in std::mem::take(&mut file.parts) {
+            let stay = bytes.start..bytes.end.min(from);
+            let go = bytes.start.max(from)..bytes.end.max(from);
+            for bytes in [stay, to(go.start)..to(go.end)] {
+                if bytes.start < bytes.end {
+                    file.parts.push(Part { bytes, error });
+                }
+            }
+        }
+    }
+
     /// The kernel has forgotten an inode: if it has no name, nobody will ask for it again.
     pub fn forget(&self, ino: u64) {
         if self.is_empty() {
@@ -152,13 +206,40 @@ mod tests {
             .map_or(Vec::new(), |file| file.parts.iter().map(|part| part.bytes.clone()).collect())
     }
 
-    #[test]
-    fn bytes_are_lost_until_each_of_them_is_settled() {
+    /// An account of what is lost of a file.
+    fn lost_of_a_file() -> (Pool, Arc<Handle>, Lost) {
         let pool = Pool::memory(16 << 20).unwrap();
         let ino = pool.write("/f", b"").map(|()| pool.metadata("/f").unwrap().ino).unwrap();
         let file = pool.inodes().open(ino, Opening::BOTH).unwrap();
         let handle = Arc::new(Handle { file, ino, appended: None, writes: true, maps: true });
-        let lost = Lost::default();
+        (pool, handle, Lost::default())
+    }
+
+    #[test]
+    fn what_is_lost_moves_with_the_bytes_around_it() {
+        let (_pool, handle, lost) = lost_of_a_file();
+        let ino = handle.ino;
+        lost.add(&handle, 0..8192, Errno::ENOSPC);
+        lost.add(&handle, 20480..24576, Errno::EIO);
+        lost.inserted(ino, &(4096..12288));
+        assert_eq!(parts(&lost, ino), [0..4096, 12288..16384, 28672..32768]);
+        assert_eq!(lost.next(ino, 0), Some(0..4096));
+        assert_eq!(lost.next(ino, 4095), Some(0..4096));
+        assert_eq!(lost.next(ino, 4096), Some(12288..16384));
+        assert_eq!(lost.next(ino, 32768), None);
+        assert_eq!(lost.pages(ino), 3);
+        lost.collapsed(ino, &(8192..16384));
+        assert_eq!(parts(&lost, ino), [0..4096, 20480..24576]);
+        lost.collapsed(ino, &(0..8192));
+        assert_eq!(parts(&lost, ino), [12288..16384]);
+        lost.collapsed(ino, &(8192..16384));
+        assert!(lost.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_lost_until_each_of_them_is_settled() {
+        let (pool, handle, lost) = lost_of_a_file();
+        let ino = handle.ino;
         lost.add(&handle, 0..100, Errno::ENOSPC);
         lost.add(&handle, 100..200, Errno::ENOSPC);
         lost.add(&handle, 300..400, Errno::EIO);

@@ -134,6 +134,76 @@ fn it_all_works_when_there_is_room() {
 }
 
 #[test]
+fn what_is_lost_is_data_that_cannot_be_copied() {
+    let Some((mounted, mut program)) = full() else { return };
+    for page in [0, 1, 7, 15] {
+        program.ask(&format!("store {} 7", page * PAGE));
+    }
+    assert_ne!(program.ask("msync?"), "ok");
+    for page in [0, 1, 7, 15] {
+        reads_as(&mut program, page * PAGE, &number(Errno::IO));
+    }
+    let seen = |program: &mut Client| {
+        let mut runs = Vec::new();
+        let mut at = 0;
+        while let Ok(data) = program.ask(&format!("seek_data {at}")).parse::<u64>() {
+            at = program.number(&format!("seek_hole {data}"));
+            runs.push((data / PAGE, at / PAGE));
+        }
+        runs
+    };
+    // The third page has blocks.
+    assert_eq!(seen(&mut program), [(0, 3), (7, 8), (15, 16)]);
+    assert!(program.number("blocks") >= 5 * PAGE / 512, "{}", program.number("blocks"));
+    // So that there is room for a copy.
+    std::fs::remove_file(mounted.path("fill")).unwrap();
+    await_room(&mounted);
+    let copy = mounted.path("copy");
+    for at in [0, PAGE, 7 * PAGE, 15 * PAGE] {
+        let copied = program.ask(&format!("copy_from? {at} {}", copy.display()));
+        assert_eq!(copied, number(Errno::IO), "byte {at}");
+    }
+    // What comes before is copied.
+    assert_eq!(program.ask(&format!("copy_from? {} {}", 3 * PAGE, copy.display())), "ok");
+    for tool in ["auto", "always", "never"] {
+        let mut cp = std::process::Command::new("cp");
+        cp.arg(format!("--sparse={tool}")).arg(mounted.path("f")).arg(&copy);
+        assert!(!cp.status().unwrap().success(), "cp --sparse={tool}");
+    }
+    let inside = limpid::OpenOptions::new().write(true).open(&mounted.pool, "/f").unwrap();
+    inside.set_len(0).unwrap();
+    inside.set_len(LEN).unwrap();
+    assert_eq!(seen(&mut program), []);
+    assert_eq!(program.number("blocks"), 0);
+    drop((inside, program));
+    mounted.finish();
+}
+
+#[test]
+fn what_is_lost_moves_with_its_neighbours() {
+    let Some((mounted, mut program)) = full() else { return };
+    program.ask(&format!("store {} 7", 7 * PAGE));
+    assert_ne!(program.ask("msync?"), "ok");
+    reads_as(&mut program, 7 * PAGE, &number(Errno::IO));
+    program.ask("unmap");
+    let inside = limpid::OpenOptions::new().write(true).open(&mounted.pool, "/f").unwrap();
+    inside.collapse_range(4 * PAGE, 2 * PAGE).unwrap();
+    assert_eq!(program.ask(&format!("read? {}", 5 * PAGE)), number(Errno::IO));
+    assert_eq!(program.ask(&format!("read? {}", 7 * PAGE)), "ok");
+    inside.insert_range(0, 3 * PAGE).unwrap();
+    assert_eq!(program.ask(&format!("read? {}", 8 * PAGE)), number(Errno::IO));
+    assert_eq!(program.ask(&format!("read? {}", 5 * PAGE)), "ok");
+    // Writing where the bytes were is not writing them.
+    inside.punch_hole(7 * PAGE, PAGE).unwrap();
+    assert_eq!(program.ask("fsync?"), number(Errno::NOSPC));
+    inside.collapse_range(8 * PAGE, PAGE).unwrap();
+    assert_eq!(program.ask("fsync?"), "ok");
+    assert_eq!(program.ask("close?"), "ok");
+    drop((inside, program));
+    mounted.finish();
+}
+
+#[test]
 fn a_load_of_what_is_lost_does_not_go_on() {
     let Some((mounted, mut program)) = full() else { return };
     program.ask("store 0 7");

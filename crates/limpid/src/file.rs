@@ -223,16 +223,20 @@ impl File {
     pub fn collapse_range(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
         let bytes = range(offset, len)?;
-        let _changing = self.changing(bytes.start..u64::MAX);
-        Ok(self.node.mapping.collapse(bytes)?)
+        let changing = self.changing(bytes.start..u64::MAX);
+        self.node.mapping.collapse(bytes.clone())?;
+        self.collapsed(changing.as_ref(), bytes);
+        Ok(())
     }
 
     /// Inserts a hole of whole pages into the file; what follows moves up.
     pub fn insert_range(&self, offset: u64, len: u64) -> Result<()> {
         self.wants_write()?;
         let bytes = range(offset, len)?;
-        let _changing = self.changing(bytes.start..u64::MAX);
-        Ok(self.node.mapping.insert(bytes)?)
+        let changing = self.changing(bytes.start..u64::MAX);
+        self.node.mapping.insert(bytes.clone())?;
+        self.inserted(changing.as_ref(), bytes);
+        Ok(())
     }
 
     /// First byte at or after `offset` that is not in a hole; `None` if only holes follow.

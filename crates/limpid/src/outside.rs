@@ -30,6 +30,12 @@ pub trait OutsideCache: Send + Sync {
     /// All of `bytes` has been written, or cut off, or made a hole.
     fn determined(&self, ino: u64, bytes: Range<u64>);
 
+    /// `bytes` were taken out of a file, and what followed moved down.
+    fn collapsed(&self, ino: u64, bytes: Range<u64>);
+
+    /// A hole was put in at `bytes`, and what followed moved up.
+    fn inserted(&self, ino: u64, bytes: Range<u64>);
+
     /// The errno of the failure that has lost bytes of the cache which nobody has written since.
     fn lost(&self, ino: u64) -> Option<i32>;
 
@@ -176,6 +182,20 @@ impl File {
     pub(crate) fn determined(&self, changing: Option<&Changing<'_>>, bytes: Range<u64>) {
         if let Some(changing) = changing {
             changing.cache.determined(self.ino(), bytes);
+        }
+    }
+
+    /// A change that was kept out of has taken out `bytes`.
+    pub(crate) fn collapsed(&self, changing: Option<&Changing<'_>>, bytes: Range<u64>) {
+        if let Some(changing) = changing {
+            changing.cache.collapsed(self.ino(), bytes);
+        }
+    }
+
+    /// A change that was kept out of has put in a hole.
+    pub(crate) fn inserted(&self, changing: Option<&Changing<'_>>, bytes: Range<u64>) {
+        if let Some(changing) = changing {
+            changing.cache.inserted(self.ino(), bytes);
         }
     }
 

@@ -157,6 +157,12 @@ impl Program {
                     rustix::fs::copy_file_range(file, Some(&mut from), file, Some(&mut to), 8);
                 assert_eq!(copied, Ok(8));
             }
+            "copy_from?" => {
+                let to = File::create(words[2]).unwrap();
+                let (mut from, file) = (number(1), self.file());
+                let copied = rustix::fs::copy_file_range(file, Some(&mut from), &to, None, 8);
+                return said(copied.map(|_| ()));
+            }
             "fsync?" => return said(rustix::fs::fsync(self.file())),
             "msync?" => return said(self.map().sync()),
             "read?" => {
