@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use limpid::{Error, FsError, OpenError};
+use rustix::io::Errno;
 
 /// Result of everything a command does.
 pub type Result<T> = std::result::Result<T, Failure>;
@@ -73,6 +74,10 @@ impl Failure {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         match (inner, error.raw_os_error()) {
             (Some(inner), _) => Failure::from_pool(inner, place),
+            (None, Some(errno)) if Errno::from_raw_os_error(errno) == Errno::FBIG => {
+                let advice = "give a smaller size; 'ulimit -f' shows a limit";
+                Failure::new("the host allows no file of this size", place, advice)
+            }
             (None, Some(errno)) => by_errno(errno, error.to_string(), place),
             (None, None) => Failure::new(error.to_string(), place, "check the arguments"),
         }
@@ -99,6 +104,18 @@ impl Failure {
                 of_file_system(source, text, place)
             }
             _ => by_errno(error.errno(), text, place),
+        }
+    }
+
+    /// A pool that could not be made.
+    pub fn from_create(error: &Error, pool: &Path) -> Failure {
+        match error {
+            Error::Open(OpenError::System { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Failure::new("no such directory", pool.display(), "check the path, or make it")
+            }
+            _ => Failure::from_open(error, pool),
         }
     }
 
@@ -232,7 +249,6 @@ fn of_file_system(error: &FsError, text: String, place: impl fmt::Display) -> Fa
 
 /// The failures that file systems have in common. Others keep the system's own words.
 fn by_errno(errno: i32, text: String, place: impl fmt::Display) -> Failure {
-    use rustix::io::Errno;
     let (what, advice) = match Errno::from_raw_os_error(errno) {
         Errno::NOENT => ("no such file or directory", "check the path"),
         Errno::EXIST => ("exists already", "choose another name, or remove it first"),
@@ -252,6 +268,10 @@ fn by_errno(errno: i32, text: String, place: impl fmt::Display) -> Failure {
             ("the mount there is dead: its process is gone", "clear it with 'limpid umount'")
         }
         Errno::BUSY | Errno::TXTBSY => ("in use", "try again later"),
+        Errno::MFILE => ("this process may open no more files", "raise the limit: 'ulimit -n'"),
+        Errno::NFILE => ("the system can open no more files", "close some, or raise fs.file-max"),
+        Errno::NOMEM => ("there is not enough memory", "see 'ulimit -v', or use a smaller pool"),
+        Errno::AGAIN => ("the system has no room for another thread or process", "see 'ulimit -u'"),
         _ => return Failure::new(text, place, "check the arguments"),
     };
     Failure::new(what, place, advice)

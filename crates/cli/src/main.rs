@@ -18,10 +18,14 @@ mod size;
 mod tour;
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 use cmd::Command;
 use failure::Failure;
@@ -37,11 +41,17 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // A file that would become larger than the process may make one is an error, told as others.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let arguments = match Arguments::try_parse_from(arguments()) {
         Ok(arguments) => arguments,
         Err(error) if is_help(&error) => {
             // Who closes the pipe early has seen enough.
-            let _ = error.print();
+            if let Err(failed) = error.print()
+                && failed.kind() != ErrorKind::BrokenPipe
+            {
+                return Failure::from_io(&failed, "standard output").report();
+            }
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
         Err(error) => return Failure::from_clap(&error).report(),

@@ -1,8 +1,8 @@
 //! Goal: every number that a command takes, at its extremes, is obeyed or refused in one line with
 //! an exit code that is not 0; nothing is made or mounted then, and nothing dies.
 //!
-//! Method: a table of commands and numbers; and mounts that cannot have the threads or files they
-//! want, because the shell that starts them has limited both.
+//! Method: a table of commands and numbers; and commands and mounts that cannot have the threads,
+//! files, memory or file sizes they want, because the shell that starts them has limited these.
 
 mod common;
 
@@ -112,6 +112,100 @@ fn a_mount_that_cannot_have_what_it_wants_is_not_there() {
     }
     sandbox.ok(&["mount", "p", "dir"]);
     sandbox.ok(&["umount", "dir"]);
+}
+
+/// Runs a command from a shell with a limit.
+fn limited(sandbox: &Sandbox, limit: &str, arguments: &str) -> std::process::Output {
+    let script = format!("ulimit {limit} || exit 99; exec \"$0\" {arguments}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_limpid")]);
+    let output = command.current_dir(sandbox.path("")).output().unwrap();
+    assert_ne!(output.status.code(), Some(99), "{limit}: {output:?}");
+    output
+}
+
+#[test]
+fn limits_of_the_process_are_told_as_such() {
+    let sandbox = Sandbox::with_pool();
+    sandbox.write("host", vec![7; 100_000]);
+    sandbox.ok(&["cp", "host", "p:/file"]);
+    for (limit, arguments, what) in [
+        ("-f 1000", "mkfs new --size 16MiB", "'ulimit -f'"),
+        ("-f 0", "mkfs new --size 16MiB", "'ulimit -f'"),
+        ("-f 0", "cp p:/file new", "'ulimit -f'"),
+        ("-f 1", "cp p:/file new", "'ulimit -f'"),
+        ("-n 5", "cp -r host p:/new", "'ulimit -n'"),
+        ("-v 2000000", "mkfs new --size 8GiB", "'ulimit -v'"),
+    ] {
+        let output = limited(&sandbox, limit, arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{limit}, {arguments}: {said}");
+        assert_eq!(said.lines().count(), 1, "{limit}, {arguments}: {said}");
+        assert!(said.contains(what), "{limit}, {arguments}: {said}");
+        assert!(!sandbox.path("new").exists(), "{limit}, {arguments}");
+    }
+    sandbox.fails(&["mkfs", "none/new", "--size", "16MiB"], "no such directory");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let help = sandbox.command(&["--help"]).stdout(full).output().unwrap();
+    assert!(!help.status.success(), "nobody has seen it");
+    sandbox.ok(&["fsck", "p"]);
+}
+
+#[test]
+fn a_mount_that_dies_for_want_of_memory_is_not_there() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    // From too little to begin with, to enough; in between it runs out at one point or another.
+    let mut worked = false;
+    for kib in (60_000..1_400_000).step_by(60_000) {
+        let output = limited(&sandbox, &format!("-v {kib}"), "mount p dir -o threads=8");
+        if output.status.success() {
+            worked = true;
+            sandbox.ok(&["umount", "dir"]);
+        } else {
+            assert!(!output.stderr.is_empty(), "{kib} KiB");
+        }
+        assert!(!dir.mounted(), "{kib} KiB: {output:?}");
+    }
+    assert!(worked);
+    sandbox.ok(&["fsck", "p"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_and_can_be_left() {
+    if !can_mount() {
+        return;
+    }
+    let sandbox = Sandbox::with_pool();
+    let dir = MountPoint::new(&sandbox, "dir");
+    let signal = |server, signal| rustix::process::kill_process(server, signal).unwrap();
+    use rustix::process::Signal;
+    sandbox.ok(&["mount", "p", "dir"]);
+    let server = dir.process();
+    signal(server, Signal::STOP);
+    let mut asking = sandbox.command(&["umount", "dir"]);
+    let mut asking = asking.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    let mut stderr = std::io::BufReader::new(asking.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut stderr, &mut told).unwrap();
+    signal(server, Signal::CONT);
+    assert!(told.contains("does not answer") && told.contains("--lazy"), "{told}");
+    assert!(asking.wait().unwrap().success());
+    assert!(!dir.mounted());
+    sandbox.ok(&["mount", "p", "dir"]);
+    let server = dir.process();
+    signal(server, Signal::STOP);
+    let mut leaving = Command::new("timeout");
+    leaving.args(["60", env!("CARGO_BIN_EXE_limpid"), "umount", "--lazy", "dir"]);
+    let left = leaving.current_dir(sandbox.path("")).output().unwrap();
+    signal(server, Signal::CONT);
+    assert!(left.status.success(), "{left:?}");
+    assert!(!dir.mounted());
+    common::mount::wait_for_end(server);
+    sandbox.ok(&["fsck", "p"]);
 }
 
 #[test]

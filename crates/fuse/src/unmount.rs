@@ -161,15 +161,19 @@ fn unescape(field: &[u8]) -> OsString {
 
 /// Unmounts the pool at `dir`. Lazily: at once for everybody who comes, while those who have
 /// files open keep them. Returns when the process behind the mount, if it does nothing else, has
-/// let go of the pool; a lazy unmount does not wait.
+/// let go of the pool; a lazy unmount does not wait, nor does it ask that process for anything.
 pub fn unmount(dir: &Path, lazy: bool) -> Result<(), MountError> {
-    let state = look(dir).map_err(|source| MountError::MountPoint { dir: dir.into(), source })?;
-    let daemon = match state {
-        MountState::Nothing | MountState::Other => {
-            return Err(MountError::NotMounted { dir: dir.into() });
-        }
-        MountState::Pool { .. } => daemon(dir),
-        MountState::Dead { .. } => None,
+    let at = |source| MountError::MountPoint { dir: dir.into(), source };
+    let is_pool = |entry: &Entry| entry.fs_type == FS_TYPE;
+    if find(dir).map_err(at)?.filter(is_pool).is_none() {
+        return Err(MountError::NotMounted { dir: dir.into() });
+    }
+    let daemon = match lazy {
+        true => None,
+        false => match look(dir).map_err(at)? {
+            MountState::Pool { .. } => daemon(dir),
+            _ => None,
+        },
     };
     detach(dir, lazy)?;
     if let Some(pid) = daemon.filter(|_| !lazy)

@@ -116,7 +116,7 @@ impl Mkfs {
                 let what = format!("the label has {} bytes", self.label.len());
                 Failure::new(what, self.pool.display(), "labels have up to 64 bytes")
             }
-            _ => Failure::from_open(error, &self.pool),
+            _ => Failure::from_create(error, &self.pool),
         }
     }
 }

@@ -6,14 +6,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
 use limpid::{Error, Pool, PoolOptions};
 use limpid_fuse::{
-    Detach, Mount as Mounted, MountError, MountOptions, check_mount_point, mount, mounted_options,
-    remount,
+    Detach, Mount as Mounted, MountError, MountOptions, MountState, check_mount_point, look, mount,
+    mounted_options, remount, unmount,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -81,7 +82,7 @@ impl Mount {
         if self.fake {
             return Ok(());
         }
-        if self.foreground || self.detached { self.serve(options) } else { run_detached() }
+        if self.foreground || self.detached { self.serve(options) } else { run_detached(&self.dir) }
     }
 
     /// Mounts anew what is mounted. Who gives the command says what is to change; mount(8) tells
@@ -152,7 +153,7 @@ impl Mount {
             let guard = Guard::new()?;
             let pool = PoolOptions::new().create(&self.pool, size).map_err(|error| {
                 if matches!(error, Error::Open(_)) {
-                    return Failure::from_open(&error, &self.pool);
+                    return Failure::from_create(&error, &self.pool);
                 }
                 let _ = fs::remove_file(&self.pool);
                 Failure::from_pool(&error, self.pool.display())
@@ -189,7 +190,7 @@ impl Mount {
 }
 
 /// Runs this command again, detached, until it is ready or has failed.
-fn run_detached() -> Result<()> {
+fn run_detached(dir: &Path) -> Result<()> {
     let program = std::env::current_exe().at("limpid")?;
     let mut arguments = crate::arguments().into_iter().skip(1);
     // The name of the command, then the hidden option, then what the user gave.
@@ -215,6 +216,10 @@ fn run_detached() -> Result<()> {
         return Ok(());
     }
     let status = child.wait().at("limpid")?;
+    if status.signal().is_some() && matches!(look(dir), Ok(MountState::Dead { .. })) {
+        // What it had mounted is of no use to anybody.
+        let _ = unmount(dir, true);
+    }
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     if complaints.is_empty() {
         let what = format!("the process of the mount ended: {status}");
