@@ -29,6 +29,11 @@
 //! used up they raise SIGBUS or SIGSEGV; safe calls return
 //! [`Error::NoMappings`](crate::Error::NoMappings) then.
 //!
+//! # Locked memory
+//! A program may lock its memory (mlockall(2)) before or while it has maps. What is locked with
+//! MCL_CURRENT is touched, as by a store where stores are allowed: holes in maps that can be
+//! written get storage, and private maps get copies. MCL_ONFAULT touches nothing.
+//!
 //! # Fork
 //! A child of fork without exec has the parent's handles, but not its threads, and is not the user
 //! whom the pool is open for. So inherited handles refuse: every call is

@@ -190,6 +190,10 @@ impl Work {
 /// what is there now, or faults again.
 fn resolve(engine: &'static Engine, fault: Fault) {
     let address = fault.address & !0xfff;
+    let wake = || engine.uffd.wake(Span { start: address, len: 4096 });
+    if engine.stage.step_aside(address, wake) {
+        return;
+    }
     if let Some(route) = engine.route(address) {
         engine.counters.faults.fetch_add(1, Ordering::Relaxed);
         let page = PageIndex(route.first.0 + ((address - route.span.start) >> 12) as u64);
@@ -210,5 +214,5 @@ fn resolve(engine: &'static Engine, fault: Fault) {
             _ => {}
         }
     }
-    engine.uffd.wake(Span { start: address, len: 4096 });
+    wake();
 }

@@ -109,10 +109,10 @@ impl Region {
         unsafe {
             let flags = anonymous() | MapFlags::FIXED;
             mm::mmap_anonymous(span.ptr(), span.len, ProtFlags::empty(), flags)?;
-            // After mlockall(MCL_FUTURE) it would be filled with pages as soon as it can be
-            // accessed, and nothing in it would ever fault.
-            mm::munlock(span.ptr(), span.len)?;
         }
+        // After mlockall(MCL_FUTURE) it would be filled with pages as soon as it can be accessed,
+        // and nothing in it would ever fault.
+        self.unlock(span)?;
         self.advise_as_ours(span)?;
         self.protect(span, writable)
     }
@@ -169,6 +169,13 @@ impl Region {
         flags.set(MprotectFlags::WRITE, writable);
         // SAFETY: the span lies in this region; a store that is not allowed raises a signal.
         unsafe { mm::mprotect(span.ptr(), span.len, flags) }
+    }
+
+    /// Ends what mlockall(2) may have asked for: that the span is filled with pages.
+    pub fn unlock(&self, span: Span) -> Result<(), Errno> {
+        self.check(span);
+        // SAFETY: the span lies in this region; its contents stay.
+        unsafe { mm::munlock(span.ptr(), span.len) }
     }
 
     /// Forbids all access to a span.

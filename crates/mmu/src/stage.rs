@@ -5,13 +5,17 @@
 //! which an access finds fresh zero pages that nobody told it to), and zero pages that are
 //! write-protected (a moment in which a store turns one into anonymous memory). So they are made
 //! here and moved with mremap, which keeps registration and protection.
+//!
+//! mlockall(2) touches all memory that can be accessed. So slots that nobody uses cannot be; the
+//! templates have to stay as they are to be moved, and step aside when they are touched.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::error::EngineError;
-use crate::mm::{HUGE, Region, Span};
+use crate::mm::{HUGE, Region, Span, fatal};
 use crate::uffd::{Report, Uffd};
 
 /// Addresses of each template: the longest range that one move can empty.
@@ -19,28 +23,71 @@ const TEMPLATE_LEN: usize = 4 << 30;
 /// Addresses of a slot: the longest range of zero pages that one move can bring.
 const SLOT_LEN: usize = 32 << 20;
 
+/// How long a template steps aside. What touches it looks again within microseconds, as a rule;
+/// otherwise it is touched again.
+const ASIDE: Duration = Duration::from_millis(2);
+
+/// Empty memory to be moved over what a map shows.
+#[derive(Debug)]
+struct Template {
+    region: Region,
+    writable: bool,
+    /// Shared by those that move it: while it steps aside it is not as it should arrive. Whoever
+    /// wants it alone waits for them, and they for the reader of their REMAP events.
+    moving: RwLock<()>,
+}
+
+impl Template {
+    fn new(uffd: &Uffd, writable: bool) -> Result<Template, Errno> {
+        // The guards stay: a template that merged with a map would be touched with it.
+        let (region, _, _) = Region::reserve_guarded(TEMPLATE_LEN, 0, writable)?;
+        uffd.register(&region, region.span(), report_for(writable))?;
+        Ok(Template { region, writable, moving: RwLock::default() })
+    }
+
+    fn step_aside(&self, wake: impl FnOnce()) {
+        let span = self.region.span();
+        let _alone = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+        if self.region.bar(span).is_err() {
+            // It is touched again, and tried again.
+            return wake();
+        }
+        wake();
+        std::thread::sleep(ASIDE);
+        // What is locked would be touched as soon as stores are allowed.
+        let opened =
+            self.region.unlock(span).and_then(|()| self.region.protect(span, self.writable));
+        if let Err(errno) = opened {
+            fatal("opening a template", errno);
+        }
+    }
+}
+
 /// Memory made ready for moving into maps.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// Registered, never touched, one for each protection. A move leaves its source in place, so
     /// they serve any number of movers for ever.
-    writable: Region,
-    read_only: Region,
-    /// Slots that nobody uses: anonymous, unregistered, never touched since they were renewed.
+    writable: Template,
+    read_only: Template,
+    /// Slots that nobody uses, nor can.
     slots: Mutex<Vec<Region>>,
 }
 
 impl Stage {
     pub fn new(uffd: &Uffd) -> Result<Stage, EngineError> {
-        let template = |writable| -> Result<Region, Errno> {
-            // The guards stay: a template that merged with a map would be touched with it.
-            let (region, _, _) = Region::reserve_guarded(TEMPLATE_LEN, 0, writable)?;
-            uffd.register(&region, region.span(), report_for(writable))?;
-            Ok(region)
-        };
-        let writable = template(true).map_err(EngineError::NoRoom)?;
-        let read_only = template(false).map_err(EngineError::NoRoom)?;
+        let writable = Template::new(uffd, true).map_err(EngineError::NoRoom)?;
+        let read_only = Template::new(uffd, false).map_err(EngineError::NoRoom)?;
         Ok(Stage { writable, read_only, slots: Mutex::default() })
+    }
+
+    /// Has a template that was touched at `address` step aside, where there is nothing to find
+    /// for whoever did, and wakes him meanwhile. False if no template lies there.
+    pub fn step_aside(&self, address: usize, wake: impl FnOnce()) -> bool {
+        let templates = [&self.writable, &self.read_only].into_iter();
+        let touched = templates.map(|template| (template, template.region.span()));
+        let mut touched = touched.filter(|(_, span)| (span.start..span.end()).contains(&address));
+        touched.next().map(|(template, _)| template.step_aside(wake)).is_some()
     }
 
     /// Makes `span` of `target` empty and registered, in place of whatever is there: in one step
@@ -55,7 +102,8 @@ impl Stage {
     ) -> Result<(), Errno> {
         let template = if writable { &self.writable } else { &self.read_only };
         for piece in pieces(span, TEMPLATE_LEN) {
-            target.receive(piece, template, template.span().start)?;
+            let _moving = template.moving.read().unwrap_or_else(PoisonError::into_inner);
+            target.receive(piece, &template.region, template.region.span().start)?;
             done(piece);
         }
         Ok(())
@@ -77,13 +125,15 @@ impl Stage {
         for piece in pieces(span, SLOT_LEN) {
             let from = Span { start: slot.span().start + piece.start % HUGE, len: piece.len };
             // Dropping the slot on an error gives its addresses back, whatever state it is in.
+            // It may be locked and touched, or as the last move has left it.
+            slot.renew(slot.span(), true)?;
             slot.populate_for_loads(from)?;
             uffd.register(&slot, from, Report::MissingAndProtected)?;
             uffd.write_protect(&slot, from)?;
             target.receive(piece, &slot, from.start)?;
             done(piece);
-            slot.renew(slot.span(), true)?;
         }
+        slot.bar(slot.span())?;
         self.lock_slots().push(slot);
         Ok(())
     }
