@@ -2,6 +2,7 @@
 
 mod blocks;
 mod medium;
+mod reference;
 mod stepped;
 mod tables;
 mod toy;
@@ -10,6 +11,7 @@ pub(crate) use blocks::{Own, Owner};
 pub use medium::SimMedia;
 pub(crate) use medium::is_shared;
 pub(crate) use medium::{CELL, Medium};
+pub use reference::{Access, ReferenceTables, Shows};
 pub use stepped::{Stepped, Subject};
 pub use tables::{MapSpec, SimMmu, Tracking};
 pub(crate) use tables::{Meets, Pte, Tables};

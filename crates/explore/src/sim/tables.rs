@@ -152,7 +152,7 @@ impl Tables {
         }
     }
 
-    fn install(&mut self, pages: Range<u32>, target: Target, medium: &super::Medium) {
+    pub fn install(&mut self, pages: Range<u32>, target: Target, medium: &super::Medium) {
         let shift = |device: u64| (device >> PAGE_SHIFT) as i32 - pages.start as i32;
         let pte = match target {
             Target::Zero => Pte::Zero,
@@ -173,7 +173,24 @@ impl Tables {
         self.ptes.fill(pages, pte);
     }
 
-    fn write_protect(&mut self, pages: Range<u32>, bug: SimBug) -> Vec<PageRange> {
+    pub fn unmap(&mut self, mut pages: Range<u32>, bug: SimBug) {
+        if bug == SimBug::UnmapEndInclusive && pages.len() > 1 {
+            pages.start = pages.end - 1;
+        }
+        if bug == SimBug::UnmapDropsPrivate {
+            self.drop_copies(&pages);
+        }
+        if bug == SimBug::UnmapForgetsStores {
+            self.stored.fill(pages.clone(), false);
+        }
+        self.ptes.fill(pages, Pte::None);
+    }
+
+    pub fn drop_copies(&mut self, pages: &Range<u32>) {
+        self.private.retain(|copy| !pages.contains(&copy.0));
+    }
+
+    pub fn write_protect(&mut self, pages: Range<u32>, bug: SimBug) -> Vec<PageRange> {
         let noted = self.stored.within(pages.clone()).filter(|run| run.1);
         let noted = noted.map(|(run, _)| PageRange::new(run.start.into(), run.end.into()));
         let noted = noted.collect();
@@ -215,7 +232,7 @@ pub struct SimMmu {
     pub(crate) map: usize,
 }
 
-fn range(pages: PageRange) -> Range<u32> {
+pub(super) fn range(pages: PageRange) -> Range<u32> {
     pages.start.0 as u32..pages.end.0.min(u64::from(PAGES)) as u32
 }
 
@@ -255,18 +272,7 @@ impl Mmu for SimMmu {
         let called = call(|| format!("unmap {pages:?} of map {}", name(self.map)));
         world::with(|world| {
             let bug = world.bug;
-            let tables = &mut world.tables[self.map];
-            let mut pages = range(pages);
-            if bug == SimBug::UnmapEndInclusive && pages.len() > 1 {
-                pages.start = pages.end - 1;
-            }
-            if bug == SimBug::UnmapDropsPrivate {
-                tables.private.retain(|copy| !pages.contains(&copy.0));
-            }
-            if bug == SimBug::UnmapForgetsStores {
-                tables.stored.fill(pages.clone(), false);
-            }
-            tables.ptes.fill(pages, Pte::None);
+            world.tables[self.map].unmap(range(pages), bug);
         });
         called.done();
     }
@@ -276,7 +282,7 @@ impl Mmu for SimMmu {
         world::with(|world| {
             let map = self.map;
             let gone = range(pages);
-            world.tables[map].private.retain(|copy| !gone.contains(&copy.0));
+            world.tables[map].drop_copies(&gone);
             world.private_stores.retain(|one| one.0 != map || !gone.contains(&(local(one.1) / 2)));
         });
     }
