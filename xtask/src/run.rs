@@ -32,6 +32,6 @@ pub fn has_subcommand(root: &Path, name: &str) -> bool {
 }
 
 /// The cargo that started xtask, so that a chosen toolchain stays chosen.
-fn cargo_program() -> OsString {
+pub fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
