@@ -52,9 +52,9 @@ pub struct MountOptions {
     /// and attributes as long as it likes. Where it is not set, changes made through the library
     /// are told to the kernel, and names and attributes are asked for again after a second.
     pub exclusive: bool,
-    /// For tests: called with the number of an inode when a program has written to it through the
-    /// kernel's cache, and the write is about to be served.
-    #[doc(hidden)]
+    /// Called with the number of an inode when a program has written to it through the kernel's
+    /// cache, and the write is about to be served.
+    #[cfg(feature = "control")]
     pub before_write: Option<fn(u64)>,
 }
 
@@ -78,6 +78,7 @@ impl Default for MountOptions {
             threads: None,
             busy_poll: Duration::from_micros(100),
             exclusive: false,
+            #[cfg(feature = "control")]
             before_write: None,
         }
     }

@@ -66,6 +66,7 @@ impl Server {
         };
         if !how.is_direct {
             self.cached.note(handle.ino);
+            #[cfg(feature = "control")]
             if let Some(before) = self.options.before_write {
                 before(handle.ino);
             }

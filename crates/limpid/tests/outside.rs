@@ -18,6 +18,8 @@ struct Calls {
     changes: Vec<(Range<u64>, Vec<u8>, Vec<u8>)>,
     fetched: Vec<Range<u64>>,
     determined: Vec<Range<u64>>,
+    /// What was taken out or put in.
+    moved: Vec<Range<u64>>,
     attributes: Vec<u64>,
     /// Names, and which inode stood there then.
     names: Vec<(String, Option<u64>)>,
@@ -64,6 +66,12 @@ impl OutsideCache for Cache {
     fn write_back_holes(&self, _: u64, _: Range<u64>) {}
     fn determined(&self, _: u64, bytes: Range<u64>) {
         self.calls.lock().unwrap().determined.push(bytes);
+    }
+    fn collapsed(&self, _: u64, bytes: Range<u64>) {
+        self.calls.lock().unwrap().moved.push(bytes);
+    }
+    fn inserted(&self, _: u64, bytes: Range<u64>) {
+        self.calls.lock().unwrap().moved.push(bytes);
     }
     fn lost(&self, _: u64) -> Option<i32> {
         None
@@ -151,6 +159,15 @@ fn what_is_determined_is_told() {
     assert_eq!(determined(|file| file.punch_hole(5, 10).unwrap()), [5..15]);
     assert_eq!(determined(|file| file.zero_range(5, 10, true).unwrap()), [5..15]);
     assert_eq!(determined(|file| file.set_len(7).unwrap()), [7..u64::MAX]);
+}
+
+#[test]
+fn what_moves_is_told() {
+    let (cache, file, _ino) = cached_file();
+    file.collapse_range(PAGE, PAGE).unwrap();
+    assert_eq!(cache.take().moved, [PAGE..2 * PAGE]);
+    file.insert_range(0, PAGE).unwrap();
+    assert_eq!(cache.take().moved, [0..PAGE]);
 }
 
 #[test]
