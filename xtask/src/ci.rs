@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::{conformance, guest, run, test, tidy};
+use crate::{conformance, guest, run, shipped, test, tidy};
 
 struct Step {
     name: &'static str,
@@ -26,7 +26,11 @@ const STAGES: [&[Step]; 6] = [
     &[step("fmt", fmt, 5)],
     &[step("clippy", clippy, 20)],
     &[step("docs", docs, 15)],
-    &[step("guest", guest::in_ci, 25), step("conformance", conformance::in_ci, 25)],
+    &[
+        step("guest", guest::in_ci, 25),
+        step("conformance", conformance::in_ci, 25),
+        step("shipped", shipped::run, 25),
+    ],
     // Last, so that the closing line of its runner is the last one.
     &[step("test", test::run, 45)],
 ];

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `test` | all tests: canary builds, doc tests, then the workspace |
 //! | `tidy` | checks the house rules over the repository |
-//! | `ci` | all that CI runs: tidy, fmt, clippy, docs, guest, conformance, test; or one of them |
+//! | `ci` | all that CI runs, or one of its steps |
 //! | `night` | the same tests, with many more rounds |
 //! | `guest` | the tests on real fsdax and devdax, in a virtual machine |
 //! | `conformance` | pjdfstest and fsx against a mounted pool |
@@ -19,6 +19,7 @@ mod guest;
 mod mutants;
 mod night;
 mod run;
+mod shipped;
 mod test;
 mod tidy;
 

@@ -23,6 +23,18 @@ pub fn cargo_with(root: &Path, arguments: &[&str], environment: &[(&str, &str)])
     }
 }
 
+/// What `cargo ARGUMENTS` in `root` prints, if it succeeds.
+pub fn cargo_output(root: &Path, arguments: &[&str]) -> Option<String> {
+    eprintln!("$ cargo {}", arguments.join(" "));
+    let mut command = Command::new(cargo_program());
+    let output = command.args(arguments).current_dir(root).stderr(Stdio::inherit()).output();
+    let output = output.inspect_err(|error| eprintln!("xtask: cargo: cannot be started: {error}"));
+    output
+        .ok()
+        .filter(|output| output.status.success())
+        .and_then(|o| String::from_utf8(o.stdout).ok())
+}
+
 /// Whether cargo has the subcommand installed.
 pub fn has_subcommand(root: &Path, name: &str) -> bool {
     let mut command = Command::new(cargo_program());

@@ -12,7 +12,7 @@ mod threads;
 
 use serde_json::json;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 use crate::output::Output;
 
 /// Measure Limpid beside tmpfs and raw memory
@@ -122,7 +122,7 @@ impl Bench {
             let advice = format!("the cases are {}", names.join(", "));
             return Err(Failure::usage("no case has this in its name", "--only", &advice));
         }
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if !self.json {
             output.line(heading())?;
         }
@@ -136,7 +136,7 @@ impl Bench {
                     rows.push(row.json());
                 }
                 Err(limpid::Error::NoMaps(reason)) => eprintln!("skipped: {name}: {reason}"),
-                Err(error) => return Err(Failure::from_pool(&error, name)),
+                Err(error) => return Err(failure::from_pool(&error, name)),
             }
         }
         if self.json {

@@ -5,7 +5,6 @@ mod completions;
 mod cp;
 mod df;
 mod dump;
-mod explore;
 mod fsck;
 mod info;
 mod ln;
@@ -48,7 +47,6 @@ pub enum Command {
     Truncate(truncate::Truncate),
     Tour(tour::Tour),
     Bench(bench::Bench),
-    Explore(explore::Explore),
     Completions(completions::Completions),
 }
 
@@ -74,7 +72,6 @@ impl Command {
             Command::Truncate(command) => command.run(),
             Command::Tour(command) => command.run(),
             Command::Bench(command) => command.run(),
-            Command::Explore(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

@@ -81,11 +81,6 @@ pub fn give_up() {
     state().given_up = true;
 }
 
-/// Ends the process as the signal would have.
-pub fn end_by(signal: i32) {
-    let _ = emulate_default_handler(signal);
-}
-
 /// Starts the thread that signals wake, once.
 fn watch() -> Result<()> {
     if BELL.get().is_some() {
@@ -108,7 +103,7 @@ fn watch() -> Result<()> {
                 continue;
             }
             if state.guards == 0 || state.came.is_some() {
-                end_by(signal);
+                let _ = emulate_default_handler(signal);
             }
             state.came = Some(signal);
             if let Some((_, bell)) = BELL.get() {

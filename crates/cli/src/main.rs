@@ -18,7 +18,6 @@ mod size;
 mod tour;
 
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,7 +27,6 @@ use clap::Parser;
 use signal_hook::consts::SIGXFSZ;
 
 use cmd::Command;
-use failure::Failure;
 
 /// Files on byte-addressable memory, where read, write and mmap always agree.
 ///
@@ -43,23 +41,9 @@ struct Arguments {
 fn main() -> ExitCode {
     // A file that would become larger than the process may make one is an error, told as others.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
-    let arguments = match Arguments::try_parse_from(arguments()) {
-        Ok(arguments) => arguments,
-        Err(error) if is_help(&error) => {
-            // Who closes the pipe early has seen enough.
-            if let Err(failed) = error.print()
-                && failed.kind() != ErrorKind::BrokenPipe
-            {
-                return Failure::from_io(&failed, "standard output").report();
-            }
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-        }
-        Err(error) => return Failure::from_clap(&error).report(),
-    };
-    match arguments.command.run().and_then(|()| interrupt::check()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    limpid_terminal::run("limpid", arguments(), |arguments: Arguments| {
+        arguments.command.run().and_then(|()| interrupt::check())
+    })
 }
 
 /// The names under which mount(8) and umount(8) find a helper, and the command that each is.
@@ -82,11 +66,4 @@ fn arguments() -> Vec<OsString> {
         }
     }
     arguments
-}
-
-/// Help or the version was asked for, or no command was given and help is the answer.
-fn is_help(error: &clap::Error) -> bool {
-    use clap::error::ErrorKind::*;
-    let kind = error.kind();
-    matches!(kind, DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand)
 }

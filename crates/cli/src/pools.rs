@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use limpid::{Pool, PoolOptions};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 
 /// What a command does with a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn key(path: &Path) -> PathBuf {
 /// Opens the pool at `path`, and tells if that took its backup superblock.
 pub fn open(path: &Path, access: Access) -> Result<Pool> {
     let options = PoolOptions::new().read_only(access == Access::Read);
-    let pool = options.open(path).map_err(|error| Failure::from_open(&error, path))?;
+    let pool = options.open(path).map_err(|error| failure::from_open(&error, path))?;
     if pool.info().backup_superblock_used {
         let what = "the first superblock is corrupt, the backup is used";
         eprintln!("{}", Failure::new(what, path.display(), "copy the files to a new pool"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use limpid::{File, Map, MapOptions, Pool};
 use serde_json::json;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{self, Failure, Result};
 use crate::output::Output;
 use crate::race;
 
@@ -65,13 +65,13 @@ impl Tour {
             std::env::temp_dir().join(format!("limpid-tour-{}.pool", std::process::id()));
         let path = self.pool.clone().unwrap_or(temporary);
         let pool = if path.exists() { Pool::open(&path) } else { Pool::create(&path, POOL_SIZE) };
-        let pool = pool.map_err(|error| Failure::from_open(&error, &path))?;
+        let pool = pool.map_err(|error| failure::from_open(&error, &path))?;
         if self.pool.is_none() {
             // The pool lives on without its name, and goes when the tour ends, however it ends.
             let _ = std::fs::remove_file(&path);
         }
         let name = format!("/.limpid-tour-{}", std::process::id());
-        let mut guide = Guide { steps: Vec::new(), output: Output::new(), quiet: self.json };
+        let mut guide = Guide { steps: Vec::new(), output: Output::stdout(), quiet: self.json };
         let result = walk(&pool, &name, &self, &mut guide);
         let _ = pool.remove_file(&name);
         let (zero_page_bytes, race) = match result {
@@ -81,7 +81,7 @@ impl Tour {
                 let advice = "run the tour where userfaultfd and PAGEMAP_SCAN are allowed";
                 return Err(Failure::new(reason.to_string(), "maps", advice));
             }
-            Err(Stop::Pool(error)) => return Err(Failure::from_pool(&error, path.display())),
+            Err(Stop::Pool(error)) => return Err(failure::from_pool(&error, path.display())),
         };
         let coherent = guide.steps.iter().all(|step| step.ok);
         let report = Report { coherent, zero_page_bytes, steps: guide.steps, race };

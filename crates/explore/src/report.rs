@@ -1,4 +1,4 @@
-//! What `limpid explore` needs: many scenarios within a budget, with progress and JSON.
+//! What `limpid-explore` needs: many scenarios within a budget, with progress and JSON.
 
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,6 @@
 #![deny(unsafe_code)]
 
 mod error;
-pub mod seam;
 
 mod node;
 mod path;

@@ -5,11 +5,9 @@ use std::sync::{Arc, Weak};
 
 use limpid_dax::{Config, FaultPolicy, Mapping, PAGE_SHIFT, PageRange, WaitTable};
 use limpid_fs::{Fs, FsError, Ino, Inode};
-use limpid_locks::{Class, Mutex, mutex};
+use limpid_locks::{Class, Mutex, StdSeam, mutex};
 use limpid_pmem::{Media, Origin};
 use rustc_hash::FxHashMap;
-
-use crate::seam::StdSeam;
 
 /// The class of the table of open files.
 static OPEN_FILES: Class = Class::new("limpid: open files");

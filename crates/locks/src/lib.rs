@@ -33,6 +33,9 @@
 mod checked;
 #[cfg(debug_assertions)]
 mod order;
+mod seam;
+
+pub use seam::StdSeam;
 
 /// What locks of one kind have in common: their place in the order. A static.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ const CHUNK: usize = 1 << 20;
 impl Cat {
     pub fn run(self) -> Result<()> {
         let mut pools = Pools::default();
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         let mut buffer = vec![0; CHUNK];
         for path in pool_path::required(&self.paths)? {
             let pool = pools.get(&path.pool, Access::Read)?;

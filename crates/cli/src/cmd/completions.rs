@@ -18,7 +18,7 @@ impl Completions {
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "limpid", &mut script);
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         output.bytes(&script)?;
         output.finish()
     }

@@ -32,7 +32,7 @@ impl Df {
             let pool = pools::open(path, Access::Read)?;
             used.push((path, pool.statfs().at(path.display())?));
         }
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&used.iter().map(|(pool, space)| to_json(pool, space)).collect())?;
         } else {

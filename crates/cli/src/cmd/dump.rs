@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use limpid::{DumpOf, Section};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, one_line};
+use crate::failure::{self, Failure, Result, one_line};
 use crate::output::Output;
 
 /// Show the structures of a pool field by field, for people who debug
@@ -64,11 +64,11 @@ impl Dump {
             }
             (Some(Of::Path { path }), limpid::Error::Fs(_)) => {
                 let place = format!("{}:{}", self.pool.display(), path.display());
-                Failure::from_pool(&error, place)
+                failure::from_pool(&error, place)
             }
-            _ => Failure::from_open(&error, &self.pool),
+            _ => failure::from_open(&error, &self.pool),
         })?;
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&Value::Array(sections.iter().map(to_json).collect()))?;
             return output.finish();

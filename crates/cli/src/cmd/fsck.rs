@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use limpid::{Finding, FsckProgress, FsckReport};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, one_line};
+use crate::failure::{self, Failure, Result, one_line};
 use crate::output::{self, Output};
 
 /// Problems were found and repaired.
@@ -43,7 +43,7 @@ impl Fsck {
         let report = limpid::fsck(&self.pool, self.repair, &|progress| bar.show(progress));
         bar.clear();
         let report = report
-            .map_err(|error| Failure::from_open(&error, &self.pool).with_code(OPERATIONAL))?;
+            .map_err(|error| failure::from_open(&error, &self.pool).with_code(OPERATIONAL))?;
         self.tell(&report).map_err(|failure| failure.with_code(OPERATIONAL))?;
         if !report.left.is_empty() {
             let advice = match self.repair {
@@ -57,7 +57,7 @@ impl Fsck {
     }
 
     fn tell(&self, report: &FsckReport) -> Result<()> {
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&to_json(&self.pool, report))?;
             return output.finish();

@@ -24,7 +24,7 @@ pub struct Info {
 impl Info {
     pub fn run(self) -> Result<()> {
         let info = pools::open(&self.pool, Access::Read)?.info();
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&to_json(&info))?;
         } else {

@@ -38,7 +38,7 @@ impl Ls {
     pub fn run(self) -> Result<()> {
         let path = PoolPath::required(&self.path)?;
         let pool = pools::open(&path.pool, Access::Read)?;
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if !self.long && !self.json {
             // Names alone need no look at each inode, which counts in large directories.
             for name in names(&pool, &path, !self.long)? {

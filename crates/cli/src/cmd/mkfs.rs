@@ -8,7 +8,7 @@ use clap::Args;
 use limpid::{Error, FsError, OpenError, PoolOptions};
 
 use super::info;
-use crate::failure::{At, Failure, Result};
+use crate::failure::{self, At, Failure, Result};
 use crate::interrupt::{self, Guard};
 use crate::output::Output;
 use crate::size;
@@ -70,7 +70,7 @@ impl Mkfs {
                 let _ = fs::remove_file(&self.pool);
             }
         })?;
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&info::to_json(&pool.info()))?;
         } else {
@@ -116,7 +116,7 @@ impl Mkfs {
                 let what = format!("the label has {} bytes", self.label.len());
                 Failure::new(what, self.pool.display(), "labels have up to 64 bytes")
             }
-            _ => Failure::from_create(error, &self.pool),
+            _ => failure::from_create(error, &self.pool),
         }
     }
 }

@@ -20,7 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::mount_options;
-use crate::failure::{At, Failure, Result};
+use crate::failure::{self, At, Failure, Result};
 use crate::interrupt::{self, Guard};
 use crate::{pools, size};
 
@@ -153,10 +153,10 @@ impl Mount {
             let guard = Guard::new()?;
             let pool = PoolOptions::new().create(&self.pool, size).map_err(|error| {
                 if matches!(error, Error::Open(_)) {
-                    return Failure::from_create(&error, &self.pool);
+                    return failure::from_create(&error, &self.pool);
                 }
                 let _ = fs::remove_file(&self.pool);
-                Failure::from_pool(&error, self.pool.display())
+                failure::from_pool(&error, self.pool.display())
             })?;
             pool.sync().at(self.pool.display())?;
             drop(guard);
@@ -184,7 +184,7 @@ impl Mount {
                 let advice = "check the path, or give --size to make it";
                 Failure::new("no such pool", self.pool.display(), advice)
             }
-            _ => Failure::from_open(error, &self.pool),
+            _ => failure::from_open(error, &self.pool),
         }
     }
 }
@@ -282,7 +282,7 @@ pub fn failure(error: &MountError, dir: &Path) -> Failure {
     let place = dir.display();
     let clear = format!("clear it with 'limpid umount {place}'");
     let advice = match error {
-        MountError::MountPoint { source, .. } => return Failure::from_io(source, place),
+        MountError::MountPoint { source, .. } => return failure::from_io(source, place),
         MountError::NotEmpty { .. } => "give an empty directory",
         MountError::Mounted { .. } => "give another directory, or unmount what is there",
         MountError::Dead { .. } => &clear,

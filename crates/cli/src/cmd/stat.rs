@@ -31,7 +31,7 @@ pub struct Stat {
 impl Stat {
     pub fn run(self) -> Result<()> {
         if let Some(metrics) = self.metrics()? {
-            let mut output = Output::new();
+            let mut output = Output::stdout();
             if self.json {
                 output.json(&metrics_json(&self.path, &metrics))?;
             } else {
@@ -51,7 +51,7 @@ impl Stat {
             _ => None,
         };
         let xattrs = self.xattrs(&pool, &path)?;
-        let mut output = Output::new();
+        let mut output = Output::stdout();
         if self.json {
             output.json(&to_json(&path, &metadata, target, &xattrs))?;
         } else {

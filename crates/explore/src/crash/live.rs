@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use limpid::seam::StdSeam;
 use limpid_dax::{
     Access as Fault, Config, DaxError, FaultOutcome, FaultPolicy, Mapping, Mmu, MmuError,
     PageIndex, PageRange, Protection, Target, Vma, WaitTable,
 };
 use limpid_fs::{Access, Fs, FsError, Ino, Inode};
+use limpid_locks::StdSeam;
 use limpid_pmem::{Media, Persist};
 
 /// Why an operation was refused; but for a short write, a refused operation changes nothing.

@@ -2,8 +2,8 @@
 //! 50 ms.
 //!
 //! Method: the records are written by hand; a pool cannot be made to leave so many. Each fills
-//! blocks of its own, so that all of it is applied. The best of ten openings counts, by the time the
-//! thread has a processor.
+//! blocks of its own, so that all of it is applied. The best of ten openings counts, by the time
+//! the thread has a processor.
 
 use std::sync::Arc;
 use std::time::Duration;

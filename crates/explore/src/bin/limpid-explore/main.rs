@@ -1,26 +1,33 @@
-//! `limpid explore`: every interleaving of the DAX layer's operations, on the production code.
+//! The command `limpid-explore`: every interleaving of the DAX layer's operations, on the
+//! production code.
+
+#![forbid(unsafe_code)]
 
 mod crash;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use limpid_explore::canaries::{ALL, Canary, Plant};
 use limpid_explore::catalog::{all, scenario_named};
 use limpid_explore::{
     Limits, Replay, SimBug, ToyBlockMap, best_search, replay_text, run_all, search_name, shrink,
 };
+use limpid_terminal::{Failure, Output, Result};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result};
-use crate::output::Output;
-
 /// Run file operations through every interleaving and check the coherence contract
-#[derive(Args)]
-pub struct Explore {
+#[derive(Parser)]
+#[command(name = "limpid-explore", version, max_term_width = 100)]
+struct Explore {
     #[command(subcommand)]
     what: What,
+}
+
+fn main() -> ExitCode {
+    limpid_terminal::run("limpid-explore", std::env::args_os(), Explore::run)
 }
 
 #[derive(Subcommand)]
@@ -100,7 +107,7 @@ fn parse_budget(text: &str) -> std::result::Result<Duration, String> {
 }
 
 impl Explore {
-    pub fn run(self) -> Result<()> {
+    fn run(self) -> Result<()> {
         match self.what {
             What::List { part } => list(part.as_deref().unwrap_or("")),
             What::Run { scenario, canary, how } => run(&scenario, canary.as_deref(), &how),
@@ -126,7 +133,7 @@ impl Explore {
 }
 
 fn list(part: &str) -> Result<()> {
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     for scenario in all().iter().filter(|scenario| scenario.name.contains(part)) {
         output.line(&scenario.name)?;
     }
@@ -148,7 +155,7 @@ fn planted<R>(name: Option<&str>, work: impl FnOnce(SimBug) -> R) -> Result<R> {
 
 /// The canary of this name, if this build can plant it.
 fn canary_named(name: &str) -> Result<&'static Canary> {
-    let advice = "see 'limpid explore canary'";
+    let advice = "see 'limpid-explore canary'";
     let canary = ALL.iter().find(|canary| canary.name == name);
     let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
     if !can_be_planted(canary) {
@@ -159,7 +166,7 @@ fn canary_named(name: &str) -> Result<&'static Canary> {
 }
 
 fn run(name: &str, canary: Option<&str>, how: &How) -> Result<()> {
-    let advice = "see 'limpid explore list'";
+    let advice = "see 'limpid-explore list'";
     let scenario =
         scenario_named(name).ok_or_else(|| Failure::usage("no such scenario", name, advice))?;
     let limits = Limits { time: how.budget, ..Limits::default() };
@@ -169,7 +176,7 @@ fn run(name: &str, canary: Option<&str>, how: &How) -> Result<()> {
         let small = found.then(|| shrink::<ToyBlockMap>(&scenario, bug, limits)).flatten();
         (outcome, small)
     })?;
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     if how.json {
         let mut value = outcome.json(&scenario.name);
         if let Some(small) = &small {
@@ -200,19 +207,19 @@ fn run(name: &str, canary: Option<&str>, how: &How) -> Result<()> {
 fn write_html(replay: &Replay, html: Option<PathBuf>) -> Result<()> {
     match html {
         Some(path) => std::fs::write(&path, replay.html())
-            .map_err(|error| Failure::from_io(&error, path.display())),
+            .map_err(|error| Failure::from_system(&error, path.display())),
         None => Ok(()),
     }
 }
 
 fn print_json(value: &Value) -> Result<()> {
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     output.json(value)?;
     output.finish()
 }
 
 fn show(replay: &Replay) -> Result<()> {
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     output.bytes(replay.columns().as_bytes())?;
     output.finish()
 }
@@ -229,7 +236,7 @@ fn canaries(json: bool) -> Result<()> {
         });
         return print_json(&rows.collect());
     }
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     let rows: Vec<_> =
         ALL.iter().map(|one| vec![one.name.to_owned(), one.what.to_owned()]).collect();
     output.table(&rows, &[])?;
@@ -279,7 +286,7 @@ fn everything(how: &How) -> Result<()> {
             );
         }
     });
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     if how.json {
         output.json(&json!({
             "scenarios": progress.done,
@@ -310,7 +317,7 @@ fn everything(how: &How) -> Result<()> {
     if progress.wrong == 0 {
         return Ok(());
     }
-    let advice = "see 'limpid explore replay'";
+    let advice = "see 'limpid-explore replay'";
     Err(Failure::new(
         "schedules break the contract",
         format!("{} scenarios", progress.wrong),

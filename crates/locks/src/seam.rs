@@ -1,5 +1,4 @@
-//! The lock/wait seam in production: std's futex-based locks. Public for who drives the DAX layer
-//! with a medium or page tables of his own, as the crash explorer does.
+//! The lock/wait seam of the DAX layer in production: std's futex-based locks.
 //!
 //! The class of a lock is where the DAX layer makes it (`crates/dax/src/mapping.rs`), so that its
 //! order is checked as that of all other locks.
@@ -9,8 +8,8 @@ use std::sync::{
     Condvar, Mutex as StdMutex, PoisonError, RwLock as StdRwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use crate::{Class, Held, class_here};
 use limpid_dax::{Mutex, Parker, RwLock, Seam};
-use limpid_locks::{Class, Held, class_here};
 
 /// std's locks behind the seam of the DAX layer.
 pub struct StdSeam;

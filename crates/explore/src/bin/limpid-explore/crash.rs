@@ -1,15 +1,14 @@
-//! `limpid explore crash`: what a power loss at any instant leaves, on the production code.
+//! `limpid-explore crash`: what a power loss at any instant leaves, on the production code.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use limpid_explore::crash::{Bound, Broken, Counts, Row, replay, search_all, workloads};
+use limpid_terminal::{Failure, Output, Result};
 use serde_json::{Value, json};
 
 use super::How;
-use crate::failure::{Failure, Result};
-use crate::output::Output;
 
 /// Cut the power at every fence of file operations and check what is left
 #[derive(Args)]
@@ -56,7 +55,7 @@ fn search(part: &str, how: &How) -> Result<()> {
     );
     rows.sort_by(|one, two| one.workload.cmp(&two.workload));
     let seconds = summary.time.as_secs_f64();
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     if how.json {
         output.json(&json!({
             "workloads": rows.iter().map(row_json).collect::<Vec<Value>>(),
@@ -131,7 +130,7 @@ fn again(text: &str, json: bool) -> Result<()> {
         let advice = "give WORKLOAD@CRASH as a failure prints it";
         Failure::usage(error.to_string(), text, advice)
     })?;
-    let mut output = Output::new();
+    let mut output = Output::stdout();
     if json {
         output.json(&json!({ "lost": replayed.lost, "wrong": replayed.why }))?;
     } else {
