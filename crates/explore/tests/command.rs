@@ -178,6 +178,10 @@ fn what_is_unknown_fails_with_one_line() {
         sandbox.fails(&arguments, what);
     }
     sandbox.fails(&["run", "seed", "--budget", "soon"], "number");
+    for budget in ["10001h", "18446744073709551615", "18446744073709551616", "-1"] {
+        sandbox.fails(&["all", "--budget", budget], "");
+        sandbox.fails(&["crash", "nosuch", "--budget", budget], "");
+    }
 }
 
 #[test]

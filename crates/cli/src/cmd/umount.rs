@@ -10,7 +10,7 @@ use super::mount::failure;
 use crate::failure::{Failure, Result};
 
 /// How long the process behind a mount may take to answer before the user is told.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Unmount a pool
 #[derive(Args)]
