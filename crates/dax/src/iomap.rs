@@ -143,7 +143,9 @@ pub trait Iomap: Send + Sync {
     /// Gives the blocks of a `New` or `Copy` extent back, unseen.
     fn abandon(&self, extent: &Extent);
 
-    /// Records that data of the file changed now (mtime, ctime); cheap, made durable later.
+    /// Records that data of the file changed now (mtime, ctime); cheap, made durable later. What
+    /// commits (`publish`, the mutators, `allocate`, `Share::share` for `into`) moves the times in
+    /// that commit, without being told.
     fn touch(&self);
 
     /// Sets the size; when it shrinks or stays, blocks wholly past the new end are freed.

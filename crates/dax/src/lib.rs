@@ -7,8 +7,9 @@
 //! waits ([`Seam`]), so that the explorer can run this very code through every interleaving.
 //!
 //! Invariants:
-//! - I1 what a page table shows has an entry with the same target, or is about to be unmapped;
-//! - I2 an unlocked entry agrees with the block map, or the one who changed it has not returned;
+//! - I1 what a page table shows has an entry with the same target;
+//! - I2 an unlocked entry agrees with the block map, but for one of zeroes where a write that has
+//!   not returned has published blocks;
 //! - I3 a writable page-table entry implies DIRTY or LOCKED, and blocks that no one shares;
 //! - I4 after writeback every earlier store of the range is on the medium;
 //! - I5 a locked entry has exactly one owner, and every waiter is woken in the end;

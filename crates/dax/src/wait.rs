@@ -33,9 +33,9 @@ impl Key {
         Key { file, start: PageIndex(u64::MAX) }
     }
 
-    fn queue(self) -> usize {
+    fn hash(self) -> usize {
         let mixed = (self.file ^ self.start.0.rotate_left(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 32) as usize % QUEUES
+        (mixed >> 32) as usize
     }
 }
 
@@ -72,22 +72,32 @@ pub struct WaitTable<S: Seam> {
 }
 
 impl<S: Seam> WaitTable<S> {
-    /// Makes empty queues.
+    /// Makes empty queues, as many as a pool needs.
     pub fn new() -> Self {
-        WaitTable { queues: (0..QUEUES).map(|_| S::Mutex::new(Vec::new())).collect() }
+        Self::with_queues(QUEUES)
+    }
+
+    /// Makes so many empty queues, at least one. Keys share them; fewer cost more looks, and are
+    /// never wrong.
+    pub fn with_queues(count: usize) -> Self {
+        WaitTable { queues: (0..count.max(1)).map(|_| S::Mutex::new(Vec::new())).collect() }
+    }
+
+    fn queue(&self, key: Key) -> &S::Mutex<Vec<Waiter<S>>> {
+        &self.queues[key.hash() % self.queues.len()]
     }
 
     /// Joins the queue of `key`. Called with the mutex held under which the need was seen.
     pub(crate) fn join(&self, key: Key, exclusive: bool) -> Ticket<S> {
         let parker = Arc::new(S::Parker::new());
         let waiter = Waiter { key, exclusive, parker: parker.clone() };
-        self.queues[key.queue()].with(|queue| queue.push(waiter));
+        self.queue(key).with(|queue| queue.push(waiter));
         Ticket(parker)
     }
 
     /// Wakes waiters of `key`, in the order in which they came.
     pub(crate) fn wake(&self, key: Key, whom: Wake) {
-        let woken: Vec<Waiter<S>> = self.queues[key.queue()].with(|queue| {
+        let woken: Vec<Waiter<S>> = self.queue(key).with(|queue| {
             let mut one_left = true;
             queue
                 .extract_if(.., |waiter| {

@@ -1,5 +1,6 @@
 //! The caller's memory, simulated: bytes of one value, and a map of the file itself.
 
+use core::cell::OnceCell;
 use core::ops::Range;
 
 use limpid_dax::{Mapping, Sink, Source, Vma};
@@ -9,9 +10,9 @@ use crate::history::{Action, PAST, ZERO, tracked};
 use crate::lab::Cfg;
 use crate::ops::{clause_for, wrong};
 use crate::panics::{Called, call};
-use crate::sim::{CELL, SimMedia, Subject};
+use crate::sim::{CELL, Meets, SimMedia, Subject};
 use crate::tables_access::{load, store};
-use crate::world::{self, Pending};
+use crate::world::{self, Pending, SimBug};
 
 /// Bytes of one value.
 pub(crate) struct Bytes {
@@ -61,8 +62,39 @@ impl Source<SimMedia> for Bytes {
             media.put(device..device + len, self.value, Persist::Yes);
             return Ok(());
         }
-        each_cell(part, device, "copy to", |at| media.put(at..at + CELL, self.value, Persist::Yes));
+        let unflushed = world::with(|world| world.bug == SimBug::WriteUnflushed);
+        let persist = if unflushed { Persist::No } else { Persist::Yes };
+        each_cell(part, device, "copy to", |at| media.put(at..at + CELL, self.value, persist));
         Ok(())
+    }
+}
+
+/// Bytes to append.
+pub(crate) struct AtEnd {
+    pub value: u8,
+    pub cells: u32,
+    /// The first cell they go to.
+    pub began: OnceCell<u32>,
+}
+
+impl Source<SimMedia> for AtEnd {
+    fn len(&self) -> u64 {
+        u64::from(self.cells) * CELL
+    }
+
+    fn copy_to(&self, part: Range<u64>, media: &SimMedia, device: u64) -> Result<(), MediaError> {
+        // The first copy: lock 1 is held, so the file ends where it goes to.
+        self.began.get_or_init(|| {
+            world::with(|world| {
+                let began = (world.files[0].size / CELL) as u32;
+                let cells = (began..began + self.cells).filter_map(tracked);
+                for (actor, cell) in cells.filter_map(|cell| Some((world.running?, cell))) {
+                    world.history.set_action(actor, cell, Action::Write(self.value));
+                }
+                began
+            })
+        });
+        Bytes { value: self.value, len: self.len() }.copy_to(part, media, device)
     }
 }
 
@@ -136,10 +168,13 @@ impl<B: Subject> Source<SimMedia> for InMap<'_, B> {
 
     fn copy_to(&self, _: Range<u64>, media: &SimMedia, device: u64) -> Result<(), MediaError> {
         touch_user_memory();
-        let value = load(self.mapping, self.vma, self.map, self.cell);
-        if value == PAST {
+        let value = match load(self.mapping, self.vma, self.map, self.cell) {
+            Meets::Value(value) if value != PAST => Some(value),
+            _ => None,
+        };
+        let Some(value) = value else {
             return Err(MediaError::Buffer);
-        }
+        };
         touch_user_memory();
         self.writes(value);
         media.put(device..device + CELL, value, Persist::Yes);

@@ -1,6 +1,6 @@
 //! What must hold in every state, and at the end.
 
-use limpid_dax::{Backing, PageIndex, PageRange};
+use limpid_dax::{Backing, Extent, PAGE_SHIFT, PageIndex, PageRange};
 
 use crate::history::{PAST, cell_at, file_of, local, tracked, value_name};
 use crate::ops::{clause_for, wrong};
@@ -14,6 +14,7 @@ pub(crate) fn state(world: &mut World) {
     }
     for file in 0..world.file_count {
         index(world, file);
+        blocks(world, file);
     }
     page_tables(world);
     contract(world);
@@ -23,10 +24,11 @@ fn covering(file: &FileState, page: u64) -> Option<&Slot> {
     file.entries.iter().find(|slot| slot.pages.contains(PageIndex(page)))
 }
 
-/// I2: unlocked entries agree with the block map. I3: those of shared blocks are not DIRTY. I7:
-/// marks only on storage. I8: no overlap.
+/// I2: unlocked entries agree with the block map, but for those that show zeroes where a write that
+/// has not returned has published blocks. I3: those of shared blocks are not DIRTY. I7: marks only
+/// on storage. I8: no overlap.
 fn index(world: &mut World, file: usize) {
-    let changing = world.changing(file);
+    let written = world.written(file);
     let file = &world.files[file];
     let mut wrong = None;
     let mut end = 0;
@@ -43,16 +45,32 @@ fn index(world: &mut World, file: usize) {
         if slot.entry.is_empty() && !slot.entry.is_locked() {
             wrong = Some(("I5", format!("{pages:?} are left as a place-holder")));
         }
-        if !slot.entry.is_locked() && !changing && !agrees(file, slot) {
+        let written = written.filter(|_| slot.entry.is_zero());
+        let written = written.is_some_and(|written| !written.intersect(pages).is_empty());
+        if !slot.entry.is_locked() && !written && !agrees(file, slot) {
             let seen = format!("{pages:?}: {:?} is not what the block map says", slot.entry);
             wrong = Some(("I2", seen));
         }
-        if !slot.entry.is_locked() && !changing && slot.marks.dirty && shares(file, pages) {
+        if slot.marks.dirty && shares(file, pages) {
             wrong = Some(("I3", format!("{pages:?} are DIRTY, and their blocks are shared")));
         }
     }
     if let Some((clause, seen)) = wrong {
         world.fail(clause, seen);
+    }
+}
+
+/// C3: no block with data of a file holds what does not belong to it, in any of its bytes.
+fn blocks(world: &mut World, file: usize) {
+    let with_data = |extent: &&Extent| matches!(extent.backing, Backing::Mapped | Backing::Shared);
+    let mut extents = world.files[file].extents.iter().filter(with_data);
+    let foreign = extents.find(|extent| {
+        let first = (extent.device >> PAGE_SHIFT) as u32 * 2;
+        world.medium.has_foreign(first..first + extent.pages.len() as u32 * 2)
+    });
+    if let Some(extent) = foreign {
+        let seen = format!("a block of {:?} holds foreign bytes", extent.pages);
+        world.fail("C3", seen);
     }
 }
 
@@ -91,13 +109,13 @@ fn page_tables(world: &mut World) {
     for (map, tables) in world.tables.iter().enumerate().filter(|(_, tables)| tables.used) {
         let file = &world.files[tables.spec.file];
         let end = file.size.div_ceil(limpid_dax::PAGE_SIZE);
-        if !world.changing(tables.spec.file) && tables.has_copy_from(end) {
+        if !world.holds_lock2(tables.spec.file) && tables.has_copy_from(end) {
             let map = (b'p' + map as u8) as char;
             found = Some(("C5", format!("map {map} has a private copy past the end")));
         }
         for (run, pte) in tables.ptes.iter() {
             let (shift, writable) = match pte {
-                Pte::None | Pte::Poison => continue,
+                Pte::None | Pte::Poison { .. } => continue,
                 Pte::Zero | Pte::LoadsOnly => (None, false),
                 Pte::Storage { shift, writable } => (Some(shift), writable),
             };
@@ -122,7 +140,6 @@ fn shown(
 ) -> Option<Wrong> {
     let number = world.tables[map].spec.file;
     let file = &world.files[number];
-    let changing = world.changing(number);
     let map = (b'p' + map as u8) as char;
     if let Some(shift) = shift {
         let device = (run.start as i32 + shift) as u32..(run.end as i32 + shift) as u32;
@@ -133,17 +150,12 @@ fn shown(
     let mut page = u64::from(run.start);
     while page < u64::from(run.end) {
         let Some(slot) = covering(file, page) else {
-            if changing {
-                return None;
-            }
             return Some(("I1", format!("map {map} shows page {page}, which has no entry")));
         };
         let start = slot.pages.start;
-        let expected = slot
-            .entry
-            .device()
-            .map(|device| (device >> limpid_dax::PAGE_SHIFT) as i64 - start.0 as i64);
-        if expected != shift.map(i64::from) && !changing {
+        let expected =
+            slot.entry.device().map(|device| (device >> PAGE_SHIFT) as i64 - start.0 as i64);
+        if expected != shift.map(i64::from) {
             let seen = format!("map {map} shows page {page} other than {:?}", slot.entry);
             return Some(("I1", seen));
         }
@@ -151,7 +163,7 @@ fn shown(
             return Some(("I3", format!("map {map}: page {page} is writable, but not DIRTY")));
         }
         let part = PageRange::new(page, slot.pages.end.0.min(run.end.into()));
-        if writable && !slot.entry.is_locked() && !changing && shares(file, part) {
+        if writable && shares(file, part) {
             let seen = format!("map {map}: {part:?} are writable, and their blocks are shared");
             return Some(("I3", seen));
         }
@@ -180,9 +192,8 @@ fn contract(world: &mut World) {
                 && tables.private_copy(local(cell) / 2).is_none()
         });
         let loads = maps.filter_map(|(map, tables)| match tables.load(cell, &world.medium) {
-            Meets::Value(PAST) if world.fails.is_some() => None,
             Meets::Value(value) => Some(((b'p' + map as u8) as char, value)),
-            Meets::Fault => None,
+            Meets::Refused | Meets::Fault => None,
         });
         let read = (world.locks[3 * file].writer == 0).then(|| (READ, world.stored_value(cell)));
         let mut seen = [0; 8];
@@ -204,14 +215,13 @@ fn contract(world: &mut World) {
             found = Some(("C1", seen));
         }
     }
-    for &(map, cell, value) in &world.private_stores {
-        let copy = world.tables[map].private_copy(cell / 2);
-        let latest = world.private_stores.iter().rev();
-        let mut latest = latest.filter(|store| store.0 == map && store.1 == cell);
-        let value = latest.next().map_or(value, |store| store.2);
-        let kept = copy.map(|copy| copy[(cell % 2) as usize]);
-        if kept != Some(value) {
-            let seen = format!("the private store of {} to cell {cell} is lost", value_name(value));
+    for copy in &world.copies {
+        let kept = world.tables[copy.map].private_copy(copy.page);
+        if kept != Some(copy.halves) {
+            let [first, second] = copy.halves.map(value_name);
+            let map = (b'p' + copy.map as u8) as char;
+            let page = copy.page;
+            let seen = format!("map {map}: the copy of page {page} is not {first} {second}");
             found = Some(("C4", seen));
         }
     }
@@ -237,12 +247,22 @@ pub(crate) fn quiet() {
     });
 }
 
+/// When all have finished: every block belongs to a file or is free, and the block map has as many
+/// free ones (`free`) as that leaves.
+pub(crate) fn account(free: u64) {
+    world::with(|world| {
+        let left = world.own.count(Owner::Free);
+        if free != left {
+            world.fail("space", format!("{free} blocks are free, and {left} are no file's"));
+        }
+    });
+}
+
 /// When all have finished: a load agrees with the file.
 pub(crate) fn last_load(map: usize, cell: u32, value: u8) {
     let Some(at) = tracked(cell) else { return };
     world::with(|world| {
-        let failed = world.fails.is_some() && value == PAST;
-        if failed || world.tables[map].private_copy(local(cell) / 2).is_some() {
+        if world.tables[map].private_copy(local(cell) / 2).is_some() {
             return;
         }
         let now = world.stored_value(cell);

@@ -29,10 +29,6 @@ const NOT_TAKEN: &[(Branch, &str)] = &[
     (Branch::RangeRefused, ARGUMENTS),
     (Branch::PinConflict, WHOLE_UNIT),
     (Branch::PinSmaller, WHOLE_UNIT),
-    (
-        Branch::WakePassesOtherKeys,
-        "the few entries of a scenario wait in queues of their own, of 256",
-    ),
 ];
 
 const ARGUMENTS: &str = "arguments that are refused before anything changes";

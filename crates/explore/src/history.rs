@@ -13,13 +13,14 @@
 //! operations explains what was seen: the history of that byte is not linearisable. An operation
 //! that moves bytes (collapse, insert, clone) puts what its source may be to its destination.
 
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 
 use crate::memo::Memo;
 
 /// Most actors of one execution.
 pub(crate) const ACTORS: usize = 4;
-/// Cells looked at in each 2 MiB unit: both halves of its first two pages.
+/// Cells looked at in each 2 MiB unit: both halves of two pages, the first ones mostly.
 pub(crate) const CELLS_PER_UNIT: usize = 4;
 /// Units the file may grow to.
 pub(crate) const FILE_UNITS: usize = 4;
@@ -38,6 +39,9 @@ pub(crate) const UNIT_CELLS: u32 = 1024;
 pub(crate) const ZERO: u8 = 0;
 /// What the file held at the beginning.
 pub(crate) const INITIAL: u8 = 1;
+/// What the first of the tracked cells held at the beginning; each has a value of its own, so that
+/// what is copied or moved to a wrong place is seen.
+const FIRST_INITIAL: u8 = 34;
 /// The largest value that is stored; the start state stores it.
 pub(crate) const LAST_STORED: u8 = 60;
 /// Past the end of the file.
@@ -52,6 +56,8 @@ pub(crate) fn value_name(value: u8) -> String {
         INITIAL => "initial".into(),
         PAST => "SIGBUS".into(),
         FOREIGN => "FOREIGN".into(),
+        LAST_STORED => "stored before".into(),
+        FIRST_INITIAL..LAST_STORED => format!("initial {}", value - FIRST_INITIAL),
         other => {
             let (actor, op) = ((other - 2) / 8, (other - 2) % 8);
             format!("{}{}", (b'a' + actor) as char, op + 1)
@@ -65,6 +71,11 @@ pub(crate) fn value_of(actor: usize, op: usize) -> u8 {
     (2 + actor * 8 + op) as u8
 }
 
+/// What the tracked cell `at` holds at the beginning, if it holds data.
+pub(crate) fn initial_of(at: usize) -> u8 {
+    FIRST_INITIAL + at as u8
+}
+
 /// The file that a cell belongs to.
 pub(crate) fn file_of(cell: u32) -> usize {
     (cell / FILE_CELLS) as usize
@@ -75,15 +86,29 @@ pub(crate) fn local(cell: u32) -> u32 {
     cell % FILE_CELLS
 }
 
+thread_local! {
+    /// The first cell of each unit that is tracked; the other three follow it. Even.
+    static FIRST_TRACKED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// From now on both halves of two pages of each unit are tracked, the first of which begins at the
+/// cell `first` of the unit.
+pub(crate) fn track(first: u32) {
+    assert!(first.is_multiple_of(2) && first as usize + CELLS_PER_UNIT <= UNIT_CELLS as usize);
+    FIRST_TRACKED.set(first);
+}
+
 /// The tracked cell of a cell.
 pub(crate) fn tracked(cell: u32) -> Option<usize> {
-    let (unit, rest) = ((cell / UNIT_CELLS) as usize, (cell % UNIT_CELLS) as usize);
+    let (unit, cell) = ((cell / UNIT_CELLS) as usize, cell % UNIT_CELLS);
+    let rest = cell.checked_sub(FIRST_TRACKED.get())? as usize;
     (unit < UNITS && rest < CELLS_PER_UNIT).then_some(unit * CELLS_PER_UNIT + rest)
 }
 
 /// The cell that is tracked at `index`.
 pub(crate) fn cell_at(index: usize) -> u32 {
-    (index / CELLS_PER_UNIT) as u32 * UNIT_CELLS + (index % CELLS_PER_UNIT) as u32
+    let unit = (index / CELLS_PER_UNIT) as u32 * UNIT_CELLS;
+    unit + FIRST_TRACKED.get() + (index % CELLS_PER_UNIT) as u32
 }
 
 /// What a running operation does to a cell, when it takes effect there.
@@ -133,6 +158,10 @@ struct Running {
     seen: [u64; TRACKED],
     /// Cells (bits) that others may have changed since it began.
     disturbed: u32,
+    /// Cells (bits) whose new content is durable when it returns.
+    promised: u32,
+    /// What these may have been since it took effect there.
+    since: [u64; TRACKED],
 }
 
 /// What each tracked cell may be.
@@ -194,8 +223,26 @@ impl History {
         self.running[actor].seen[cell]
     }
 
-    /// An operation begins, with what it does and the cells (bits) it looks at.
-    pub fn begin(&mut self, actor: usize, actions: Vec<(usize, Action)>, reads: u32) {
+    /// What a promised cell may be on the medium when the operation of `actor` returns: what it may
+    /// have been since the operation took effect there, as bits.
+    pub fn since(&self, actor: usize, cell: usize) -> u64 {
+        self.running[actor].since[cell]
+    }
+
+    /// The cells (bits) whose new content is to be durable when the operation of `actor` returns.
+    pub fn promised(&self, actor: usize) -> u32 {
+        self.running[actor].promised
+    }
+
+    /// An operation begins, with what it does and the cells (bits) it looks at. What it writes to
+    /// `promised` cells (bits) is to be durable when it returns.
+    pub fn begin(
+        &mut self,
+        actor: usize,
+        actions: Vec<(usize, Action)>,
+        reads: u32,
+        promised: u32,
+    ) {
         self.memo.forget();
         assert!(!self.running[actor].active, "an actor runs one operation at a time");
         let cells = actions.iter().fold(0, |bits, (cell, _)| bits | 1 << cell);
@@ -204,8 +251,9 @@ impl History {
             other.disturbed |= cells;
             disturbed = other.actions.iter().fold(disturbed, |bits, (cell, _)| bits | 1 << cell);
         }
-        let seen = [0; TRACKED];
-        self.running[actor] = Running { active: true, actions, reads, seen, disturbed };
+        let (seen, since) = ([0; TRACKED], [0; TRACKED]);
+        self.running[actor] =
+            Running { active: true, actions, reads, seen, disturbed, promised, since };
         self.close();
     }
 
@@ -216,6 +264,8 @@ impl History {
         self.contents[cell].retain(|content| content.done & 1 << actor == 0);
         self.running[actor].actions.retain(|one| one.0 != cell);
         self.running[actor].actions.push((cell, action));
+        self.running[actor].promised |= 1 << cell;
+        self.running[actor].since[cell] = 0;
         self.disturb(cell);
         self.close();
     }
@@ -271,6 +321,14 @@ impl History {
             for cell in bits(reads) {
                 let allowed = self.allowed(cell);
                 self.running[actor].seen[cell] |= allowed;
+            }
+            let promised =
+                if self.running[actor].active { self.running[actor].promised } else { 0 };
+            for cell in bits(promised) {
+                let contents = self.contents[cell].iter();
+                let done = contents.filter(|content| content.done & 1 << actor != 0);
+                let since = done.fold(0, |bits, content| bits | 1 << content.value);
+                self.running[actor].since[cell] |= since;
             }
         }
     }
@@ -400,6 +458,8 @@ impl Hash for History {
                 (running.disturbed & running.reads).hash(hasher);
                 running.actions.hash(hasher);
                 bits(running.reads).for_each(|cell| running.seen[cell].hash(hasher));
+                running.promised.hash(hasher);
+                bits(running.promised).for_each(|cell| running.since[cell].hash(hasher));
             }
         });
         state.write_u64(hash);
@@ -407,72 +467,4 @@ impl Hash for History {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(cells: &[(usize, u8)]) -> History {
-        let mut history = History::default();
-        cells.iter().for_each(|(cell, value)| history.start(*cell, *value));
-        history
-    }
-
-    fn write(value: u8) -> Vec<(usize, Action)> {
-        vec![(0, Action::Write(value))]
-    }
-
-    #[test]
-    fn a_read_after_a_write_sees_it_and_a_racing_read_sees_either() {
-        let mut history = history(&[(0, ZERO)]);
-        history.begin(0, write(5), 0);
-        assert_eq!(history.allowed(0), 1 << ZERO | 1 << 5);
-        history.begin(1, Vec::new(), 1);
-        assert!(history.observe(0, 5) && history.observe(0, ZERO), "each racing read by itself");
-        history.end(0, Ended::Done);
-        assert_eq!(history.allowed(0), 1 << 5);
-        assert_eq!(history.seen(1, 0), 1 << ZERO | 1 << 5);
-        assert!(!history.observe(0, ZERO));
-    }
-
-    #[test]
-    fn two_racing_writes_leave_either_but_all_see_the_same() {
-        let mut history = history(&[(0, ZERO)]);
-        history.begin(0, write(5), 0);
-        history.begin(1, write(6), 0);
-        history.end(0, Ended::Done);
-        history.end(1, Ended::Done);
-        assert_eq!(history.allowed(0), 1 << 5 | 1 << 6);
-        assert!(!history.explains_all(0, &[5, 6]));
-        assert!(history.observe(0, 6));
-        assert!(!history.observe(0, 5), "no order of the two writes explains both");
-    }
-
-    #[test]
-    fn a_store_takes_effect_when_it_lands() {
-        let mut history = history(&[(0, ZERO)]);
-        history.begin(0, Vec::new(), 0);
-        assert!(!history.observe(0, 7), "not before");
-        assert!(history.lands(0, 7));
-        assert!(!history.observe(0, ZERO), "and for everybody");
-        history.end(0, Ended::Done);
-        history.start(0, PAST);
-        assert!(!history.lands(0, 7), "nothing lands past the last page");
-    }
-
-    #[test]
-    fn a_move_takes_racing_writes_along() {
-        let mut history = history(&[(0, ZERO), (4, INITIAL)]);
-        history.begin(0, vec![(0, Action::Move(4))], 0);
-        history.begin(1, vec![(4, Action::Write(6))], 0);
-        history.end(1, Ended::Done);
-        history.end(0, Ended::Done);
-        assert_eq!(history.allowed(0), 1 << INITIAL | 1 << 6);
-    }
-
-    #[test]
-    fn what_is_refused_changes_nothing() {
-        let mut history = history(&[(0, ZERO)]);
-        history.begin(0, write(5), 0);
-        history.end(0, Ended::Refused);
-        assert_eq!(history.allowed(0), 1 << ZERO);
-    }
-}
+mod tests;

@@ -12,13 +12,14 @@ use std::hash::{Hash, Hasher};
 
 use crate::buffers::Bytes;
 use crate::check;
-use crate::history::{INITIAL, cell_at, file_of, local};
-use crate::ops::{Actor, Op};
+use crate::history::{INITIAL, cell_at, file_of, local, track};
+use crate::op::Op;
+use crate::ops::Actor;
 use crate::scenario::{READER, SMALL, Scenario, Start, WHOLE};
 use crate::seam::SimSeam;
-use crate::sim::{CELL, MapSpec, SimMedia, SimMmu, Stepped, Subject};
+use crate::sim::{CELL, MapSpec, Meets, SimMedia, SimMmu, Stepped, Subject};
 use crate::tables_access::{load, store};
-use crate::world::{self, Line, Pending, SimBug, Slot, Violation};
+use crate::world::{self, Line, Pending, SimBug, Slot, Violation, World};
 
 /// The DAX layer over the simulated parts and the block map `B`.
 #[derive(Debug)]
@@ -112,11 +113,16 @@ fn make_vmas<B: Subject>(scenario: &Scenario) -> Arc<[Arc<Vma>]> {
     scenario.maps.iter().enumerate().map(make).collect()
 }
 
+/// Queues as in production, or one for all, where everybody meets everybody.
+fn wait_table(scenario: &Scenario) -> Arc<WaitTable<SimSeam>> {
+    Arc::new(WaitTable::with_queues(if scenario.one_queue { 1 } else { 256 }))
+}
+
 impl<B: Subject> Lab<B> {
     pub fn new(scenario: Scenario, bug: SimBug) -> Lab<B> {
         silence_actor_panics();
         let used = used_maps(&scenario);
-        let waits = Arc::new(WaitTable::new());
+        let waits = wait_table(&scenario);
         Lab {
             scenario,
             bug,
@@ -133,6 +139,7 @@ impl<B: Subject> Lab<B> {
     fn prepare(&mut self) {
         self.mappings = Arc::new([]);
         let scenario = &self.scenario;
+        track(scenario.looks_at);
         let size_changes = {
             let ops = scenario.actors.iter().flatten();
             ops.into_iter().any(|op| op.changes_size(scenario.size))
@@ -155,20 +162,22 @@ impl<B: Subject> Lab<B> {
             ))
         };
         self.mappings = files.into_iter().enumerate().map(mapping).collect();
-        for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| self.used[*map]) {
+        let opened = opened_maps(scenario);
+        let there = |map: &usize| self.used[*map] && !opened.contains(map);
+        for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| there(map)) {
             let mapping = self.mappings.get(scenario.maps[map].file);
             mapping.into_iter().for_each(|mapping| mapping.add_map(vma.clone()));
         }
         if world::with(|world| world.violation.is_none()) {
             start_state(scenario, &self.mappings, &self.vmas);
+            let actor =
+                Actor { mappings: self.mappings.clone(), vmas: self.vmas.clone(), number: 0 };
+            for op in &scenario.before {
+                actor.perform(op, STORED);
+            }
         }
         look_at_indexes(&self.mappings, None);
-        world::with(|world| {
-            for at in world.tracked() {
-                let value = world.stored_value(cell_at(at));
-                world.history.start(at, value);
-            }
-        });
+        world::with(World::begin);
     }
 
     fn start_actors(&mut self) {
@@ -250,7 +259,7 @@ impl<B: Subject> Lab<B> {
             std::mem::forget(worker);
         }
         std::mem::forget(std::mem::replace(&mut self.mappings, Arc::new([])));
-        self.waits = Arc::new(WaitTable::new());
+        self.waits = wait_table(&self.scenario);
     }
 
     /// What must hold when all actors have finished: nothing locked, nobody waiting, all views
@@ -259,6 +268,9 @@ impl<B: Subject> Lab<B> {
         let work = AssertUnwindSafe(|| {
             mappings.iter().for_each(|mapping| mapping.assert_quiet());
             check::quiet();
+            if let Some(free) = mappings[0].iomap().inner().free_pages() {
+                check::account(free);
+            }
             for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| self.used[*map]) {
                 let closed = self.scenario.actors.iter().flatten();
                 let mut closed =
@@ -269,8 +281,9 @@ impl<B: Subject> Lab<B> {
                 let file = self.scenario.maps[map].file;
                 let cells = world::with(|world| world.tracked()).map(cell_at);
                 for cell in cells.filter(|cell| file_of(*cell) == file) {
-                    if vma.pages.contains(PageIndex(u64::from(local(cell) / 2))) {
-                        let value = load(&mappings[file], vma, map, cell);
+                    if vma.pages.contains(PageIndex(u64::from(local(cell) / 2)))
+                        && let Meets::Value(value) = load(&mappings[file], vma, map, cell)
+                    {
                         check::last_load(map, cell, value);
                     }
                 }
@@ -308,11 +321,13 @@ fn waiting(world: &world::World) -> String {
 /// The maps that the scenario's operations or its start state use.
 fn used_maps(scenario: &Scenario) -> Vec<bool> {
     let mut used = vec![false; scenario.maps.len()];
-    for op in scenario.actors.iter().flatten() {
+    for op in scenario.before.iter().chain(scenario.actors.iter().flatten()) {
         match op {
             Op::Load { map, .. }
             | Op::Store { map, .. }
             | Op::Close { map, .. }
+            | Op::Open { map, .. }
+            | Op::PinLoad { map, .. }
             | Op::WriteFrom { map, .. }
             | Op::ReadInto { map, .. } => used[*map] = true,
             _ => {}
@@ -322,6 +337,13 @@ fn used_maps(scenario: &Scenario) -> Vec<bool> {
         used[*map] = true;
     }
     used
+}
+
+/// The maps that an actor opens.
+fn opened_maps(scenario: &Scenario) -> Vec<usize> {
+    let ops = scenario.actors.iter().flatten();
+    let opened = ops.filter_map(|op| if let Op::Open { map, .. } = op { Some(*map) } else { None });
+    opened.collect()
 }
 
 fn start_maps(start: Start) -> &'static [usize] {

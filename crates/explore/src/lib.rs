@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod bugs;
 pub mod canaries;
 pub mod catalog;
 mod check;
@@ -24,9 +25,12 @@ mod check;
 pub mod coverage;
 pub mod crash;
 mod explain;
+mod families;
+mod fingerprint;
 mod history;
 mod lab;
 mod memo;
+mod op;
 mod ops;
 mod panics;
 mod report;
@@ -40,7 +44,7 @@ mod tables_access;
 mod world;
 
 pub use explain::{Replay, parse_schedule, replay, replay_text, schedule_text, shrink};
-pub use ops::Op;
+pub use op::Op;
 pub use report::{Progress, best_search, run_all, search_name};
 pub use scenario::{Call, Fails, Flavour, Scenario, Start};
 pub use seam::SimSeam;

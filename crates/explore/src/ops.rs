@@ -1,5 +1,6 @@
-//! The operations actors run, what each may do to the bytes, and running them.
+//! Running operations, and comparing what they saw and left with what is allowed.
 
+use core::cell::OnceCell;
 use core::fmt;
 use core::ops::Range;
 use std::sync::Arc;
@@ -9,201 +10,16 @@ use limpid_dax::{
 };
 use limpid_pmem::{MediaError, Persist};
 
-use crate::buffers::{Bytes, InMap, Seen};
+use crate::buffers::{AtEnd, Bytes, InMap, Seen};
 use crate::history::{
-    Action, Ended, INITIAL, PAST, TRACKED, ZERO, cell_at, file_of, local, tracked, value_name,
-    value_of,
+    Ended, INITIAL, PAST, TRACKED, ZERO, cell_at, file_of, local, tracked, value_name, value_of,
 };
 use crate::lab::{Cfg, Mappings};
+use crate::op::{Op, bytes, pages, promised};
 use crate::panics::caught;
 use crate::sim::{CELL, SimMedia, Subject};
 use crate::tables_access::{load, store};
 use crate::world::{self, Pending};
-
-/// One operation on the file. Cells are halves of pages (2 KiB), counted from the start of the
-/// file; a 2 MiB unit has 1024. Those from 4096 on are the second file's. Maps are numbers into the
-/// scenario's maps.
-#[allow(missing_docs)] // The fields are what the enum's documentation calls them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Op {
-    /// Loads a cell through a map.
-    Load { map: usize, cell: u32 },
-    /// Stores to a cell through a map.
-    Store { map: usize, cell: u32 },
-    /// read.
-    Read { cells: Range<u32> },
-    /// write; it may extend the file.
-    Write { cells: Range<u32> },
-    /// write, with a buffer that is a map of the file itself.
-    WriteFrom { map: usize, from: u32, to: u32 },
-    /// read, into a buffer that is a map of the file itself.
-    ReadInto { map: usize, from: u32, to: u32 },
-    /// Punches a hole.
-    Punch { cells: Range<u32> },
-    /// Zeroes a range, keeping blocks; it may extend the file.
-    Zero { cells: Range<u32> },
-    /// Gives blocks to a range.
-    Allocate { cells: Range<u32> },
-    /// Removes whole pages.
-    Collapse { cells: Range<u32> },
-    /// Inserts a hole of whole pages.
-    Insert { cells: Range<u32> },
-    /// Sets the size, in cells.
-    Truncate { cells: u32 },
-    /// Writes the stores of a range back.
-    Sync { cells: Range<u32> },
-    /// Pins pages, stores to a cell of them by their device address, and unpins.
-    Pin { cells: Range<u32> },
-    /// Stores through a map, then closes it.
-    Close { map: usize, cell: u32 },
-    /// Makes what is at `to` on share the blocks of `cells`, here or in the other file.
-    Clone { cells: Range<u32>, to: u32 },
-}
-
-/// The bytes of the file; a range lies in one file.
-fn bytes(cells: &Range<u32>) -> Range<u64> {
-    let start = u64::from(local(cells.start)) * CELL;
-    start..start + cells.len() as u64 * CELL
-}
-
-fn pages(cells: &Range<u32>) -> PageRange {
-    let end = local(cells.start) + cells.len() as u32;
-    PageRange::new(u64::from(local(cells.start) / 2), u64::from(end.div_ceil(2)))
-}
-
-fn bits(cells: &Range<u32>) -> u32 {
-    (0..TRACKED).filter(|at| cells.contains(&cell_at(*at))).fold(0, |bits, at| bits | 1 << at)
-}
-
-impl Op {
-    /// True if the operation may change the size of the file, given its size in cells.
-    pub fn changes_size(&self, size: u32) -> bool {
-        match self {
-            Op::Write { cells } => cells.end > size,
-            Op::Zero { .. } => self.zeroes_past(),
-            Op::Truncate { .. } | Op::Collapse { .. } | Op::Insert { .. } | Op::Clone { .. } => {
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// True for a zeroing that makes the file larger: one that ends beyond two units.
-    fn zeroes_past(&self) -> bool {
-        matches!(self, Op::Zero { cells } if local(cells.start) + cells.len() as u32 > 2048)
-    }
-
-    /// A cell of the file that the operation works on; of a clone, of its source.
-    pub(crate) fn cell(&self) -> u32 {
-        match self {
-            Op::Load { cell, .. } | Op::Store { cell, .. } | Op::Close { cell, .. } => *cell,
-            Op::WriteFrom { to, .. } => *to,
-            Op::ReadInto { from, .. } => *from,
-            Op::Truncate { cells } => *cells,
-            Op::Read { cells }
-            | Op::Write { cells }
-            | Op::Punch { cells }
-            | Op::Zero { cells }
-            | Op::Allocate { cells }
-            | Op::Collapse { cells }
-            | Op::Insert { cells }
-            | Op::Sync { cells }
-            | Op::Pin { cells }
-            | Op::Clone { cells, .. } => cells.start,
-        }
-    }
-
-    /// The cells whose durability the operation promises when it returns.
-    pub(crate) fn durable(&self) -> u32 {
-        match self {
-            Op::Write { cells } | Op::Sync { cells } => bits(cells),
-            _ => 0,
-        }
-    }
-
-    /// What the operation does to the cells, but for stores, and the cells (bits) it looks at.
-    pub(crate) fn effects(&self, value: u8) -> (Vec<(usize, Action)>, u32) {
-        let mut reads = self.durable();
-        let actions = match self {
-            Op::Read { cells } => {
-                reads |= bits(cells);
-                Vec::new()
-            }
-            Op::ReadInto { from, .. } => {
-                reads |= bits(&(*from..*from + 1));
-                Vec::new()
-            }
-            Op::Load { .. } | Op::Store { .. } | Op::Close { .. } | Op::Pin { .. } => Vec::new(),
-            Op::Allocate { .. } | Op::Sync { .. } => Vec::new(),
-            Op::Write { cells } => on_file(cells.start, |cell| match cells.contains(&cell) {
-                true => Some(Action::Write(value)),
-                false => (cell < cells.start).then_some(Action::Grow),
-            }),
-            // What is written is known when it was loaded.
-            Op::WriteFrom { to, .. } => on_file(*to, |cell| (cell < *to).then_some(Action::Grow)),
-            Op::Zero { cells } if self.zeroes_past() => {
-                on_file(cells.start, |cell| match cells.contains(&cell) {
-                    true => Some(Action::Write(ZERO)),
-                    false => (cell < cells.start).then_some(Action::Grow),
-                })
-            }
-            Op::Punch { cells } | Op::Zero { cells } => {
-                on_file(cells.start, |cell| cells.contains(&cell).then_some(Action::Zero))
-            }
-            Op::Truncate { cells } => on_file(*cells, |cell| {
-                Some(if cell >= *cells { Action::Past } else { Action::Grow })
-            }),
-            Op::Clone { cells, to } => on_file(*to, |cell| {
-                let from = cell.checked_sub(*to).map(|by| cells.start + by);
-                match from.filter(|from| cells.contains(from)).and_then(tracked) {
-                    Some(from) => Some(Action::Clone(from)),
-                    None => (cell < *to).then_some(Action::Grow),
-                }
-            }),
-            Op::Collapse { cells } => on_file(cells.start, |cell| {
-                let from = tracked(cell + cells.len() as u32).filter(|_| cell >= cells.start);
-                let from = from.filter(|at| file_of(cell_at(*at)) == 0).map(Action::Move);
-                (cell >= cells.start).then(|| from.unwrap_or(Action::Past))
-            }),
-            Op::Insert { cells } => on_file(cells.start, |cell| {
-                let from = cell.checked_sub(cells.len() as u32);
-                let from = from.filter(|from| *from >= cells.start).and_then(tracked);
-                (cell >= cells.start).then(|| from.map_or(Action::Write(ZERO), Action::Move))
-            }),
-        };
-        (actions, reads)
-    }
-}
-
-/// What an operation does to each tracked cell of the file that `cell` belongs to.
-fn on_file(cell: u32, action: impl Fn(u32) -> Option<Action>) -> Vec<(usize, Action)> {
-    let cells = (0..TRACKED).filter(|at| file_of(cell_at(*at)) == file_of(cell));
-    cells.filter_map(|at| Some((at, action(cell_at(at))?))).collect()
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let map = |map: &usize| (b'p' + *map as u8) as char;
-        match self {
-            Op::Load { map: m, cell } => write!(f, "load {}[{cell}]", map(m)),
-            Op::Store { map: m, cell } => write!(f, "store {}[{cell}]", map(m)),
-            Op::Read { cells } => write!(f, "read {cells:?}"),
-            Op::Write { cells } => write!(f, "write {cells:?}"),
-            Op::WriteFrom { map: m, from, to } => write!(f, "write {to} from {}[{from}]", map(m)),
-            Op::ReadInto { map: m, from, to } => write!(f, "read {from} into {}[{to}]", map(m)),
-            Op::Punch { cells } => write!(f, "punch {cells:?}"),
-            Op::Zero { cells } => write!(f, "zero {cells:?}"),
-            Op::Allocate { cells } => write!(f, "allocate {cells:?}"),
-            Op::Collapse { cells } => write!(f, "collapse {cells:?}"),
-            Op::Insert { cells } => write!(f, "insert {cells:?}"),
-            Op::Truncate { cells } => write!(f, "truncate to {cells}"),
-            Op::Sync { cells } => write!(f, "sync {cells:?}"),
-            Op::Pin { cells } => write!(f, "pin {cells:?}, store, unpin"),
-            Op::Close { map: m, cell } => write!(f, "store {}[{cell}] and close", map(m)),
-            Op::Clone { cells, to } => write!(f, "clone {cells:?} to {to}"),
-        }
-    }
-}
 
 /// What one actor works with.
 pub(crate) struct Actor<B: Subject> {
@@ -218,19 +34,26 @@ impl<B: Subject> Actor<B> {
         world::step(Pending::Step, || format!("BEGIN {op}"));
         let value = value_of(self.number, at);
         world::with(|world| {
-            let (actions, reads) = op.effects(value);
-            world.history.begin(self.number, actions, reads);
-            world.actors[self.number].seen = at as u64;
+            let (actions, reads) = op.effects(value, |cell| world.stored_value(cell));
+            let promised = promised(&actions);
+            world.history.begin(self.number, actions, reads, promised);
+            let size = matches!(op, Op::Append { .. }).then_some(world.files[0].size);
+            let actor = &mut world.actors[self.number];
+            actor.forget_operation();
+            actor.size = size;
+            actor.seen = at as u64;
+            actor.writes = op.writes();
         });
         let ended = caught(|| self.perform(op, value)).unwrap_or(Ended::Partly);
         if ended != Ended::Partly {
-            self.check_durable(op);
+            self.check_durable(op, ended);
+            self.check_times(op, ended);
         }
         world::with(|world| {
             world.history.end(self.number, ended);
             let actor = &mut world.actors[self.number];
             actor.op = at + 1;
-            actor.seen = 0;
+            actor.forget_operation();
         });
         world::note(|| "END".into());
     }
@@ -243,7 +66,7 @@ impl<B: Subject> Actor<B> {
         &self.vmas[map]
     }
 
-    fn perform(&self, op: &Op, value: u8) -> Ended {
+    pub fn perform(&self, op: &Op, value: u8) -> Ended {
         let mapping = self.mapping(op.cell());
         match op {
             Op::Load { map, cell } => {
@@ -251,11 +74,7 @@ impl<B: Subject> Actor<B> {
                 Ended::Done
             }
             Op::Store { map, cell } => {
-                let done = store(mapping, self.vma(*map), *map, *cell, value);
-                if done && !self.vma(*map).shared {
-                    world::with(|world| world.private_stores.push((*map, *cell, value)));
-                }
-                done_or_refused(done)
+                done_or_refused(store(mapping, self.vma(*map), *map, *cell, value))
             }
             Op::Read { cells } => self.read(cells),
             Op::Write { cells } => {
@@ -263,7 +82,7 @@ impl<B: Subject> Actor<B> {
                 let written = mapping.write(WriteAt::Offset(bytes(cells).start), &source);
                 let whole = source.len;
                 match written {
-                    Ok(written) if written.len < whole && self.fails() => Ended::Partly,
+                    Ok(written) if written.len < whole && self.was_hit() => Ended::Partly,
                     written => self.expect(written.map(|_| ())),
                 }
             }
@@ -290,7 +109,16 @@ impl<B: Subject> Actor<B> {
                 mapping.writeback(pages(cells));
                 Ended::Done
             }
-            Op::Pin { cells } => self.pin(cells, value),
+            Op::Pin { cells } => self.pin(cells, value, None),
+            Op::PinLoad { cells, map, cell } => self.pin(cells, value, Some((*map, *cell))),
+            Op::Append { cells } => self.append(*cells, value),
+            Op::AllocateGrow { cells } => self.expect(mapping.allocate(bytes(cells), false)),
+            Op::ZeroGrow { cells } => self.expect(mapping.zero_range(bytes(cells), false)),
+            Op::Open { map, cell } => {
+                mapping.add_map(self.vmas[*map].clone());
+                load(mapping, self.vma(*map), *map, *cell);
+                Ended::Done
+            }
             Op::Close { map, cell } => {
                 let done = store(mapping, self.vma(*map), *map, *cell, value);
                 mapping.remove_map(&self.vmas[*map]);
@@ -303,9 +131,9 @@ impl<B: Subject> Actor<B> {
         }
     }
 
-    /// True if a call of this actor fails in this scenario.
-    fn fails(&self) -> bool {
-        world::with(|world| world.fails.is_some_and(|fails| fails.actor == self.number))
+    /// True if a call of this operation has failed. No other may fail for that.
+    fn was_hit(&self) -> bool {
+        world::with(|world| world.was_hit())
     }
 
     /// How the operation ended. It may be refused if the range, or the buffer, has moved past the
@@ -313,12 +141,25 @@ impl<B: Subject> Actor<B> {
     fn expect<E: fmt::Debug>(&self, result: Result<(), DaxError<E>>) -> Ended {
         match result {
             Ok(()) => return Ended::Done,
-            Err(_) if self.fails() => return Ended::Partly,
+            Err(_) if self.was_hit() => return Ended::Partly,
             Err(DaxError::Unaligned { .. } | DaxError::Media(MediaError::Buffer))
             | Err(DaxError::TooLarge { .. }) => {}
             Err(error) => world::with(|world| world.fail("C1", format!("failed: {error:?}"))),
         }
         Ended::Refused
+    }
+
+    /// Appends, and looks where: at the end of the file as it is when lock 1 is held.
+    fn append(&self, cells: u32, value: u8) -> Ended {
+        let source = AtEnd { value, cells, began: OnceCell::new() };
+        let written = self.mapping(0).write(WriteAt::End, &source);
+        if let (Ok(written), Some(began)) = (&written, source.began.get())
+            && written.offset != u64::from(*began) * CELL
+        {
+            let seen = format!("appended at {:#x}, the end is cell {began}", written.offset);
+            world::with(|world| world.fail("C1", seen));
+        }
+        self.expect(written.map(|_| ()))
     }
 
     fn read(&self, cells: &Range<u32>) -> Ended {
@@ -336,11 +177,11 @@ impl<B: Subject> Actor<B> {
         done
     }
 
-    fn pin(&self, cells: &Range<u32>, value: u8) -> Ended {
-        let Ok(pin) = self.mapping(cells.start).pin(pages(cells)) else {
-            return Ended::Refused;
+    fn pin(&self, cells: &Range<u32>, value: u8, loads: Option<(usize, u32)>) -> Ended {
+        let pin = match self.mapping(cells.start).pin(pages(cells)) {
+            Ok(pin) => pin,
+            Err(error) => return self.expect(Err(error)),
         };
-        let first = pin.extents()[0];
         world::with(|world| {
             let pinned = &mut world.actors[self.number].pinned;
             pinned.extend(pin.extents().iter().map(|extent| {
@@ -348,10 +189,20 @@ impl<B: Subject> Actor<B> {
                 PageRange::new(first, first + extent.pages.len())
             }));
         });
-        world::step(Pending::Step, || "store by device address".into());
-        let device = first.device_at(bytes(cells).start);
-        SimMedia.put(device..device + CELL, value, Persist::No);
-        world::with(|world| world.landed(cells.start, value));
+        if let Some((map, cell)) = loads {
+            load(self.mapping(cell), self.vma(map), map, cell);
+        }
+        // The first cell of the range, and of what lies on several pages the last.
+        let last = (cells.len() > 2).then_some(cells.end - 1);
+        for cell in [cells.start].into_iter().chain(last) {
+            world::step(Pending::Step, || format!("store to cell {cell} by device address"));
+            let at = bytes(&(cell..cell + 1)).start;
+            let mut extents = pin.extents().iter();
+            let extent = extents.find(|extent| extent.pages.bytes().contains(&at));
+            let device = extent.expect("a pin has all its pages").device_at(at);
+            SimMedia.put(device..device + CELL, value, Persist::No);
+            world::with(|world| world.landed(cell, value));
+        }
         world::step(Pending::Step, || "unpin".into());
         world::with(|world| world.actors[self.number].pinned.clear());
         drop(pin);
@@ -369,20 +220,52 @@ impl<B: Subject> Actor<B> {
         });
     }
 
-    /// What the operation promises is on the medium (C7, I4).
-    fn check_durable(&self, op: &Op) {
-        let promised = op.durable();
+    /// What changes a file moves its time, and what only looks does not. Stores through maps do not
+    /// move it here: that is not the DAX layer's today.
+    fn check_times(&self, op: &Op, ended: Ended) {
+        let changed = op.changes_data().map(|cell| 1u8 << file_of(cell));
         world::with(|world| {
-            for at in (0..TRACKED).filter(|at| promised & 1 << at != 0) {
+            let actor = &world.actors[self.number];
+            let touched = actor.touched;
+            if let Some(file) = changed.filter(|file| ended == Ended::Done && touched & file == 0) {
+                world.fail("times", format!("the time of file {file} has not moved"));
+            }
+            if matches!(op, Op::Read { .. }) && touched != 0 {
+                world.fail("times", "a read has moved the time of the last change".into());
+            }
+        });
+    }
+
+    /// What the operation promises is on the medium: what it changed itself (C7), and for a sync
+    /// what was stored before it began (I4).
+    fn check_durable(&self, op: &Op, ended: Ended) {
+        let (synced, number) = (op.syncs(), self.number);
+        world::with(|world| {
+            let promised = if ended == Ended::Done { world.history.promised(number) } else { 0 };
+            for at in (0..TRACKED).filter(|at| (promised | synced) & 1 << at != 0) {
                 let value = world.durable_value(cell_at(at));
-                if !world.history.may_have_seen(self.number, at, value) {
-                    let allowed = world.history.seen(self.number, at);
+                let (clause, right, allowed) = match promised & 1 << at != 0 {
+                    true => {
+                        let since = world.history.since(number, at);
+                        ("C7", may_be(since, value), since)
+                    }
+                    false => {
+                        let right = world.history.may_have_seen(number, at, value);
+                        ("I4", right, world.history.seen(number, at))
+                    }
+                };
+                if !right {
                     let seen = wrong(cell_at(at), value, allowed);
-                    world.fail("I4", format!("on the medium: {seen}"));
+                    world.fail(clause, format!("on the medium: {seen}"));
                 }
             }
         });
     }
+}
+
+/// True if `value` is among `allowed`; what lies past the end may hold anything.
+fn may_be(allowed: u64, value: u8) -> bool {
+    allowed & (1 << value | 1 << PAST) != 0
 }
 
 fn done_or_refused(done: bool) -> Ended {
@@ -415,10 +298,15 @@ pub(crate) fn fault<B: Subject>(
     cell: u32,
     access: Access,
 ) -> bool {
+    world::with(|world| {
+        if let Some(actor) = world.running {
+            world.actors[actor].storing = access == Access::Store;
+        }
+    });
     match mapping.fault(vma, PageIndex(u64::from(local(cell) / 2)), access) {
         FaultOutcome::Installed | FaultOutcome::PastEnd => true,
         FaultOutcome::Failed(_) | FaultOutcome::NoMemory
-            if world::with(|world| world.fails.is_some()) =>
+            if world::with(|world| world.was_hit()) =>
         {
             true
         }

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::history::ACTORS;
-use crate::ops::Op;
+use crate::op::Op;
 use crate::scenario::{Flavour, READER, SECOND, SMALL, Scenario, Start, WHOLE};
 use crate::world::{self, Pending, World};
 

@@ -3,7 +3,7 @@
 use limpid_dax::{FaultPolicy, Order, StoreUnit};
 
 use crate::history::{FILE_CELLS, file_of};
-use crate::ops::Op;
+use crate::op::Op;
 use crate::sim::{MapSpec, Tracking};
 
 /// What the first 2 MiB unit of the file is at the beginning. The file has two units; the second
@@ -85,10 +85,16 @@ pub struct Scenario {
     pub maps: Vec<MapSpec>,
     /// Operations of each actor, at most four actors.
     pub actors: Vec<Vec<Op>>,
-    /// A call that fails.
-    pub fails: Option<Fails>,
+    /// Calls that fail.
+    pub fails: Vec<Fails>,
     /// The actor of which one call panics, any of them.
     pub panics: Option<usize>,
+    /// What was done before, in this order, after the start state was made.
+    pub before: Vec<Op>,
+    /// The first of the four cells in each unit that are looked at.
+    pub looks_at: u32,
+    /// Everybody waits in one queue.
+    pub one_queue: bool,
 }
 
 /// A call that fails: the one numbered `nth`, from 0, among those of its kind by one actor.
@@ -167,6 +173,12 @@ pub const PRIVATE: usize = 3;
 
 /// Number of the map of two pages of the second file, shared and writable.
 pub const OTHER: usize = 4;
+/// Number of the map that begins at the second page and ends inside the second unit.
+pub const INNER: usize = 5;
+/// Number of the map that begins with the last page of the first unit.
+pub const ACROSS: usize = 6;
+/// Number of the private map of the pages of [`INNER`].
+pub const PRIVATE_INNER: usize = 7;
 /// The first cell of the second file.
 pub const SECOND: u32 = FILE_CELLS;
 
@@ -198,12 +210,16 @@ impl Scenario {
             ahead: None,
             maps: usual_maps(flavour),
             actors,
-            fails: None,
+            fails: Vec::new(),
             panics: None,
+            before: Vec::new(),
+            looks_at: 0,
+            one_queue: false,
         };
-        if scenario.file_count() > 1 {
-            scenario.maps.push(MapSpec { file: 1, ..flavour.map(0, 2, true, true) });
-        }
+        scenario.maps.push(MapSpec { file: 1, ..flavour.map(0, 2, true, true) });
+        scenario.maps.push(flavour.map(1, 700, true, true));
+        scenario.maps.push(flavour.map(511, 1025, true, true));
+        scenario.maps.push(flavour.map(1, 700, false, true));
         scenario
     }
 
@@ -213,7 +229,8 @@ impl Scenario {
             Op::Clone { cells, to } => file_of(cells.start) + file_of(*to) > 0,
             op => file_of(op.cell()) > 0,
         };
-        let two = self.start == Start::SharedPte || self.actors.iter().flatten().any(second);
+        let mut ops = self.before.iter().chain(self.actors.iter().flatten());
+        let two = self.start == Start::SharedPte || ops.any(second);
         1 + usize::from(two)
     }
 
@@ -221,7 +238,7 @@ impl Scenario {
     pub fn shares(&self) -> bool {
         let clones = |op: &Op| matches!(op, Op::Clone { .. });
         matches!(self.start, Start::SharedPte | Start::SharedPmd)
-            || self.actors.iter().flatten().any(clones)
+            || self.before.iter().chain(self.actors.iter().flatten()).any(clones)
     }
 
     /// The same under another name.
@@ -249,10 +266,28 @@ impl Scenario {
         FaultPolicy { largest: Order::Pmd, around: self.around, store_unit, ahead }
     }
 
-    /// The same with a call that fails.
+    /// The same with a call that fails, besides those that do already.
     pub fn fails(mut self, fails: Fails) -> Scenario {
         self.name = format!("fails/{:?}-{}/{}", fails.call, fails.nth, self.name);
-        self.fails = Some(fails);
+        self.fails.push(fails);
+        self
+    }
+
+    /// The same, after these operations.
+    pub fn after(mut self, before: Vec<Op>) -> Scenario {
+        self.before = before;
+        self
+    }
+
+    /// The same, with both halves of two pages of each unit looked at that begin at this cell.
+    pub fn looks_at(mut self, cell: u32) -> Scenario {
+        self.looks_at = cell;
+        self
+    }
+
+    /// The same with one queue for all who wait.
+    pub fn one_queue(mut self) -> Scenario {
+        self.one_queue = true;
         self
     }
 

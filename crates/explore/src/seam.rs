@@ -8,11 +8,14 @@
 //! - A parker: parking is a step if nobody has unparked it; unparking is none, for the same reason.
 
 use std::any::type_name;
+use std::hash::BuildHasher;
 use std::ops::{Deref, DerefMut};
 use std::sync::{TryLockError, TryLockResult};
 
 use limpid_dax::{Mutex, Parker, RwLock, Seam};
+use rustc_hash::FxBuildHasher;
 
+use crate::sim::Pte;
 use crate::world::{self, Alone, Pending};
 
 /// Implements [`Seam`] over the scheduler.
@@ -124,8 +127,14 @@ impl<T: Send + 'static> Mutex<T> for SimMutex<T> {
 /// A reader-writer lock under the scheduler.
 #[derive(Debug)]
 pub struct SimRwLock<T> {
+    /// Three for each file, in the order in which a mapping makes them.
     id: u32,
     data: std::sync::RwLock<T>,
+}
+
+/// The file whose maps a lock is of.
+fn maps_of(id: u32) -> Option<usize> {
+    (id % 3 == 2).then_some(id as usize / 3)
 }
 
 fn lock_name(id: u32) -> &'static str {
@@ -159,6 +168,9 @@ impl<T: Send + Sync + 'static> RwLock<T> for SimRwLock<T> {
                 let lock = &mut world.locks[self.id as usize];
                 assert_eq!(lock.readers & 1 << actor, 0, "a share is taken once");
                 lock.readers |= 1 << actor;
+            }
+            if let Some(file) = maps_of(self.id) {
+                world.observe(world.files[file].maps_hash);
             }
         });
         Shared { id: self.id, data: unpoisoned(self.data.try_read()).expect(GRANTED) }
@@ -240,6 +252,14 @@ impl<T> Drop for Exclusive<'_, T> {
         world::with(|world| {
             if world.running.is_some() {
                 world.locks[self.id as usize].writer = 0;
+                for (map, pages) in std::mem::take(&mut world.put_off) {
+                    world.tables[map].ptes.fill(pages, Pte::None);
+                }
+            }
+            // Whoever takes this lock exclusive adds or removes a map: of one actor, the next.
+            if let (Some(file), Some(actor)) = (maps_of(self.id), world.running) {
+                let change = (world.files[file].maps_hash, actor, world.actors[actor].op);
+                world.files[file].maps_hash = FxBuildHasher.hash_one(change);
             }
         });
     }

@@ -13,8 +13,8 @@ pub(crate) use medium::is_shared;
 pub(crate) use medium::{CELL, Medium};
 pub use reference::{Access, ReferenceTables, Shows};
 pub use stepped::{Stepped, Subject};
+pub(crate) use tables::{Copy, Meets, Pte, Tables};
 pub use tables::{MapSpec, SimMmu, Tracking};
-pub(crate) use tables::{Meets, Pte, Tables};
 pub use toy::{ToyBlockMap, ToyError};
 
 /// 2 MiB units of the simulated medium.

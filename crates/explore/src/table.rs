@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::canaries::{ALL, Canary, Caught, Plant};
+use crate::canaries::{Canary, Caught, Plant, all};
 
 /// Entries of `history.md` that no canary stands for, and why.
 const WITHOUT: &[(&str, &str)] = &[
@@ -35,7 +35,7 @@ fn planted_in(canary: &Canary) -> String {
 /// that is wrong without one.
 pub fn canary_table(mut run: impl FnMut(&Canary) -> Option<Caught>) -> Result<String, String> {
     let mut text = String::from(HEAD);
-    for canary in ALL {
+    for canary in all() {
         let caught = run(canary).ok_or_else(|| format!("{}: no such scenario", canary.name))?;
         let Some((violation, _)) = &caught.planted.found else {
             return Err(format!("{} was not found by {:?}", canary.name, canary.scenario));
@@ -67,8 +67,9 @@ const HEAD: &str = "# Canaries
 
 Bugs planted one at a time, each of which the explorer must find; without the bug the same search of
 the same scenario must find nothing. A to F are the entries of the history of Linux's DAX, L those
-that were found here first. Written by `cargo run --release -p limpid-explore --features canary
---example canaries`, checked by `cargo test -p limpid-explore --features canary`.
+that were found here first, N those of which the kind was once not looked at or not tried. Written
+by `cargo run --release -p limpid-explore --features canary --example canaries`, checked by
+`cargo test -p limpid-explore --features canary`.
 
 | name | what is wrong | planted in | scenario | executions until found | clause |
 |---|---|---|---|---|---|

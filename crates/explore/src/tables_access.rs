@@ -2,14 +2,19 @@
 
 use limpid_dax::{Access, Mapping, Vma};
 
-use crate::history::{PAST, local, value_name};
+use crate::history::{local, value_name};
 use crate::lab::Cfg;
 use crate::ops::fault;
 use crate::sim::{Meets, Subject};
 use crate::world::{self, Pending, SimBug};
 
-/// Loads a cell through a map; `PAST` is SIGBUS.
-pub(crate) fn load<B: Subject>(mapping: &Mapping<Cfg<B>>, vma: &Vma, map: usize, cell: u32) -> u8 {
+/// Loads a cell through a map; the value `PAST` is SIGBUS past the end.
+pub(crate) fn load<B: Subject>(
+    mapping: &Mapping<Cfg<B>>,
+    vma: &Vma,
+    map: usize,
+    cell: u32,
+) -> Meets {
     loop {
         world::step(Pending::Step, || format!("load {}[{cell}]", (b'p' + map as u8) as char));
         let meets = world::with(|world| {
@@ -25,12 +30,16 @@ pub(crate) fn load<B: Subject>(mapping: &Mapping<Cfg<B>>, vma: &Vma, map: usize,
         match meets {
             Meets::Value(value) => {
                 world::note(|| value_name(value));
-                return value;
+                return meets;
+            }
+            Meets::Refused => {
+                world::note(|| "SIGBUS".into());
+                return meets;
             }
             Meets::Fault => {
                 world::note(|| "FAULT".into());
                 if !fault(mapping, vma, cell, Access::Load) {
-                    return PAST;
+                    return Meets::Refused;
                 }
             }
         }
@@ -61,6 +70,8 @@ pub(crate) fn store<B: Subject>(
                 world.landed(cell, value);
             } else if let Err(Meets::Value(value)) = meets {
                 world.loaded(cell, value);
+            } else if meets == Ok(None) {
+                world.stored_to_copy(map, cell, value);
             }
             meets
         });
@@ -72,7 +83,7 @@ pub(crate) fn store<B: Subject>(
                 }
                 return true;
             }
-            Err(Meets::Value(_)) => {
+            Err(Meets::Value(_) | Meets::Refused) => {
                 world::note(|| "SIGBUS".into());
                 return false;
             }

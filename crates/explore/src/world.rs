@@ -4,19 +4,22 @@
 //! Everything here is plain data. Actors reach it by [`with`], never across a step, so each step
 //! is atomic. [`step`] is the only place where one actor gives way to another.
 
+use core::ops::Range;
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 
 use limpid_dax::{Backing, Entry, Extent, Marks, PAGE_SHIFT, PageIndex, PageRange};
 use rustc_hash::FxHasher;
 
+pub use crate::bugs::SimBug;
 use crate::history::{
-    ACTORS, History, PAST, TRACKED, TRACKED_FIRST, ZERO, file_of, local, tracked, value_name,
+    ACTORS, History, INITIAL, PAST, TRACKED, TRACKED_FIRST, ZERO, cell_at, file_of, initial_of,
+    local, tracked, value_name,
 };
 use crate::ops::{clause_for, wrong};
 use crate::panics::When;
 use crate::scenario::{Call, Fails, Scenario};
-use crate::sim::{CELL, Medium, Own, Tables};
+use crate::sim::{CELL, Copy, Medium, Own, Tables};
 
 /// Why an execution is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +41,6 @@ pub(crate) enum Pending {
     Queued(u32),
     Park(u32),
     Done,
-}
-
-impl Pending {
-    /// The kind and the lock, as numbers. Which parker it is tells nothing.
-    fn code(self) -> [u8; 2] {
-        match self {
-            Pending::Step => [0, 0],
-            Pending::Shared(lock) => [1, lock as u8],
-            Pending::Exclusive(lock) => [2, lock as u8],
-            Pending::Queued(lock) => [3, lock as u8],
-            Pending::Park(_) => [4, 0],
-            Pending::Done => [5, 0],
-            Pending::Call => [6, 0],
-        }
-    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -81,45 +69,21 @@ pub(crate) struct ActorState {
     pub pending: Pending,
     /// Hash of everything it has observed since its operation began.
     pub seen: u64,
+    /// The pages of its file that its operation writes to, if it is a write.
+    pub writes: Option<PageRange>,
+    /// How many calls of its operation have failed.
+    pub hits: u8,
+    /// Its last fault is that of a store.
+    pub storing: bool,
+    /// If its operation is an append: the size of the file when it began.
+    pub size: Option<u64>,
+    /// Files (bits) whose time it has moved in its operation.
+    pub touched: u8,
     /// Operations begun.
     pub op: usize,
     pub parker: Option<u32>,
     /// Device pages it has pinned.
     pub pinned: Vec<PageRange>,
-}
-
-/// What is left out or done wrongly in the simulated parts, to show that this is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum SimBug {
-    /// Nothing.
-    #[default]
-    None,
-    /// The block map publishes over what somebody else published meanwhile (A1).
-    PublishUnconditional,
-    /// The block map publishes without zeroing what was not written (E2).
-    PublishKeepsEdges,
-    /// An unmap takes private copies along (A10).
-    UnmapDropsPrivate,
-    /// An unmap takes away all but the last page of a unit (D2).
-    UnmapEndInclusive,
-    /// Write-protecting leaves large pages writable (B4).
-    ProtectSkipsLarge,
-    /// Write-protecting looks only at maps that begin with the entry (B7).
-    ProtectSkipsSmallMaps,
-    /// An unmap forgets which pages were stored to (B2).
-    UnmapForgetsStores,
-    /// An unmap clears and shows again for a moment (A13).
-    ProtectClearsForAMoment,
-    /// Only the first page of a range is written back (B8).
-    FlushFirstPage,
-    /// A fence does nothing (B11).
-    NoFence,
-    /// A load through a map installs a writable page that nothing marks (B1).
-    LoadInstallsWritable,
-    /// The block map publishes a copy of a block that is no longer shared.
-    CopyThoughUnshared,
-    /// A store through a map lands, and a moment later once more.
-    StoreLandsTwice,
 }
 
 pub(crate) struct World {
@@ -142,12 +106,13 @@ pub(crate) struct World {
     pub medium: Medium,
     pub tables: Vec<Tables>,
     pub history: History,
-    /// (map, cell, value) of stores to private copies.
-    pub private_stores: Vec<(usize, u32, u8)>,
+    /// Unmaps that were put off, by a planted bug.
+    pub put_off: Vec<(usize, Range<u32>)>,
+    /// What each private copy must hold.
+    pub copies: Vec<Copy>,
     pub bug: SimBug,
-    pub fails: Option<Fails>,
-    /// Calls so far of the kind that fails, by the actor for whom it does.
-    pub calls: u32,
+    /// The calls that fail, each with how many of its kind its actor has made so far.
+    pub fails: Vec<(Fails, u32)>,
     /// The actor of which one call may still panic.
     pub panics: Option<usize>,
     /// The call that the running actor is about to make panics.
@@ -172,6 +137,8 @@ pub(crate) struct FileState {
     pub spare_entries: Vec<Slot>,
     pub extents: Vec<Extent>,
     pub size: u64,
+    /// Which maps it has: who added and removed them, in which order.
+    pub maps_hash: u64,
 }
 
 impl FileState {
@@ -193,11 +160,28 @@ pub(crate) struct Slot {
     pub owner: Option<usize>,
 }
 
+impl ActorState {
+    /// Its operation is over, or none has begun.
+    pub fn forget_operation(&mut self) {
+        self.seen = 0;
+        self.hits = 0;
+        self.storing = false;
+        self.writes = None;
+        self.touched = 0;
+        self.size = None;
+    }
+}
+
 impl World {
     fn new() -> World {
         let actor = || ActorState {
             pending: Pending::Done,
             seen: 0,
+            writes: None,
+            hits: 0,
+            storing: false,
+            touched: 0,
+            size: None,
             op: 0,
             parker: None,
             pinned: Vec::new(),
@@ -219,10 +203,10 @@ impl World {
             medium: Medium::new(),
             tables: Vec::new(),
             history: History::default(),
-            private_stores: Vec::new(),
+            put_off: Vec::new(),
+            copies: Vec::new(),
             bug: SimBug::None,
-            fails: None,
-            calls: 0,
+            fails: Vec::new(),
             panics: None,
             panic_now: None,
             violation: None,
@@ -238,7 +222,7 @@ impl World {
         self.depth = 0;
         for actor in &mut self.actors {
             actor.pending = Pending::Done;
-            actor.seen = 0;
+            actor.forget_operation();
             actor.op = 0;
             actor.parker = None;
             actor.pinned.clear();
@@ -251,6 +235,7 @@ impl World {
             file.index_touched = true;
             file.index_hash = 0;
             file.pins_hash = 0;
+            file.maps_hash = 0;
             file.entries.clear();
             file.extents.clear();
             file.size = 0;
@@ -267,10 +252,11 @@ impl World {
             self.tables[at].used = *used;
         }
         self.history.reset();
-        self.private_stores.clear();
+        self.put_off.clear();
+        self.copies.clear();
         self.bug = bug;
-        self.fails = scenario.fails;
-        self.calls = 0;
+        self.fails.clear();
+        self.fails.extend(scenario.fails.iter().map(|fails| (*fails, 0)));
         self.panics = scenario.panics;
         self.panic_now = None;
         self.violation = None;
@@ -294,10 +280,17 @@ impl World {
         0..if self.file_count > 1 { TRACKED } else { TRACKED_FIRST }
     }
 
-    /// True while an operation that changes the block map of a file has not returned: it holds
-    /// lock 1 or 2.
-    pub fn changing(&self, file: usize) -> bool {
-        self.locks[3 * file].writer != 0 || self.locks[3 * file + 1].writer != 0
+    /// True while somebody holds lock 2 of a file exclusive.
+    pub fn holds_lock2(&self, file: usize) -> bool {
+        self.locks[3 * file + 1].writer != 0
+    }
+
+    /// The pages of a file that a write may be giving blocks, which holds lock 1 and has not
+    /// returned.
+    pub fn written(&self, file: usize) -> Option<PageRange> {
+        let writer = self.locks[3 * file].writer;
+        let holds = |actor: &usize| writer & 1 << actor != 0;
+        (0..self.count).find(holds).and_then(|actor| self.actors[actor].writes)
     }
 
     fn value(&self, cell: u32, at: impl Fn(u32) -> u8) -> u8 {
@@ -322,10 +315,6 @@ impl World {
     /// A load sees `value` in the file at this moment.
     pub fn loaded(&mut self, cell: u32, value: u8) {
         let Some(at) = tracked(cell) else { return };
-        if value == PAST && self.fails.is_some() {
-            // A fault that could not get storage leaves SIGBUS, too.
-            return;
-        }
         if !self.history.observe(at, value) {
             let allowed = self.history.allowed(at);
             self.fail(clause_for(value, allowed), wrong(cell, value, allowed));
@@ -342,10 +331,53 @@ impl World {
 
     /// True if this call of the running actor is the one that fails.
     pub fn fails_now(&mut self, call: Call) -> bool {
-        let mine = |fails: &Fails| fails.call == call && Some(fails.actor) == self.running;
-        let Some(fails) = self.fails.filter(mine) else { return false };
-        self.calls += 1;
-        self.calls == fails.nth + 1
+        let Some(actor) = self.running else { return false };
+        let mine = |fails: &Fails| fails.call == call && fails.actor == actor;
+        let mut now = false;
+        for (fails, calls) in self.fails.iter_mut().filter(|(fails, _)| mine(fails)) {
+            *calls += 1;
+            now |= *calls == fails.nth + 1;
+        }
+        self.actors[actor].hits += u8::from(now);
+        now
+    }
+
+    /// True if a call of the running operation has failed.
+    pub fn was_hit(&self) -> bool {
+        self.running.is_some_and(|actor| self.actors[actor].hits > 0)
+    }
+
+    /// A store through a map goes to its private copy.
+    pub fn stored_to_copy(&mut self, map: usize, cell: u32, value: u8) {
+        let page = local(cell) / 2;
+        let mut copies = self.copies.iter_mut();
+        if let Some(copy) = copies.find(|copy| copy.map == map && copy.page == page) {
+            copy.halves[(cell % 2) as usize] = value;
+        }
+    }
+
+    /// The start state is made. Tracked cells that hold initial data get a value each.
+    pub fn begin(&mut self) {
+        for at in self.tracked() {
+            let cell = cell_at(at);
+            if self.stored_value(cell) == INITIAL
+                && self.durable_value(cell) == INITIAL
+                && let Some(device) = self.file(cell).mapped(u64::from(local(cell) / 2))
+            {
+                self.medium.begin(2 * device + cell % 2, initial_of(at));
+            }
+        }
+        for at in self.tracked() {
+            let value = self.stored_value(cell_at(at));
+            self.history.start(at, value);
+        }
+    }
+
+    /// The time of the last change of a file moves now.
+    pub fn touch(&mut self, file: usize) {
+        if let Some(actor) = self.running {
+            self.actors[actor].touched |= 1 << file;
+        }
     }
 
     /// Adds to what the running actor has observed.
@@ -372,40 +404,6 @@ impl World {
             Pending::Park(parker) => self.parkers[parker as usize].unparked,
             Pending::Done => false,
         }
-    }
-
-    /// Hash of the whole state: two executions in states of equal hash go on alike.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = FxHasher::default();
-        for file in &self.files[..self.file_count] {
-            file.index_hash.hash(&mut hasher);
-            file.pins_hash.hash(&mut hasher);
-        }
-        self.opaque.hash(&mut hasher);
-        self.map_hash.hash(&mut hasher);
-        self.own.hash(&mut hasher);
-        self.medium.hash(&mut hasher);
-        for tables in self.tables.iter().filter(|tables| tables.used) {
-            tables.hash(&mut hasher);
-        }
-        for lock in &self.locks {
-            hasher.write_u32(u32::from_le_bytes([lock.readers, lock.writer, lock.queued, 0]));
-        }
-        self.history.hash(&mut hasher);
-        self.panics.hash(&mut hasher);
-        for actor in &self.actors[..self.count] {
-            let parker = actor.parker.map_or(0, |parker| {
-                let unparked = self.parkers[parker as usize].unparked;
-                let before = self.actors[..self.count].iter().filter_map(|other| other.parker);
-                let rank = before.filter(|other| *other < parker).count() as u8;
-                1 + 2 * rank + u8::from(unparked)
-            });
-            let [kind, lock] = actor.pending.code();
-            hasher.write_u64(actor.seen);
-            hasher.write_u32(u32::from_le_bytes([kind, lock, actor.op as u8, parker]));
-        }
-        let mixed = hasher.finish();
-        mixed ^ mixed.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 

@@ -79,3 +79,11 @@ fn all_schedules_of_sequences_and_triples_with_three_preemptions() {
     all_clean(&catalog::sequences(), Search::Complete);
     all_clean(&catalog::triples(), Search::Preemptions(3));
 }
+
+#[test]
+fn all_schedules_of_families() {
+    let (waiters, pairs): (Vec<_>, Vec<_>) =
+        catalog::families().into_iter().partition(|scenario| scenario.actors.len() > 2);
+    all_clean(&pairs, Search::Complete);
+    all_clean(&waiters, Search::Preemptions(3));
+}

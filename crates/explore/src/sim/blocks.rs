@@ -40,6 +40,11 @@ impl Own {
         self.runs.within(pages).any(|(_, found)| found == owner)
     }
 
+    /// How many pages belong to `owner`.
+    pub fn count(&self, owner: Owner) -> u64 {
+        self.of(owner).iter().map(|run| run.len() as u64).sum()
+    }
+
     /// The runs of pages that belong to `owner`.
     pub fn of(&self, owner: Owner) -> Vec<Range<u32>> {
         self.runs.iter().filter(|run| run.1 == owner).map(|run| run.0).collect()

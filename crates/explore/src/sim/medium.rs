@@ -48,6 +48,17 @@ impl Medium {
         self.durable.get(cell)
     }
 
+    /// Before anything runs, a cell holds `value`, and durably.
+    pub fn begin(&mut self, cell: u32, value: u8) {
+        self.stored.fill(cell..cell + 1, value);
+        self.durable.fill(cell..cell + 1, value);
+    }
+
+    /// True if one of these cells holds what does not belong to the file.
+    pub fn has_foreign(&self, cells: Range<u32>) -> bool {
+        self.stored.within(cells).any(|(_, value)| value == FOREIGN)
+    }
+
     /// A store by a processor: not durable.
     pub fn store(&mut self, cells: Range<u32>, value: u8) {
         self.stored.fill(cells, value);
@@ -201,6 +212,10 @@ impl Media for SimMedia {
         let step = is_shared(&cells(&range));
         let called = step.then(|| call(|| format!("zero device {range:x?}")));
         self.fails(range.start)?;
+        let mut range = range;
+        if world::with(|world| world.bug == SimBug::ZeroFirstPages) {
+            range.end = range.end.min(range.start + 4 * CELL);
+        }
         self.put(range, ZERO, persist);
         called.into_iter().for_each(Called::done);
         Ok(())
@@ -239,6 +254,9 @@ impl Media for SimMedia {
         world::with(|world| {
             if world.bug == SimBug::FlushFirstPage {
                 cells.end = cells.end.min(cells.start + 2);
+            }
+            if world.bug == SimBug::FlushSkipsLast && cells.len() > 1000 {
+                cells.end -= 2;
             }
             let actor = world.running.unwrap_or(ACTORS);
             world.medium.flush(actor, cells);

@@ -109,7 +109,7 @@ impl ReferenceTables {
             Pte::None => Shows::Nothing,
             Pte::Zero => Shows::Zero,
             Pte::LoadsOnly => Shows::LoadsOnly,
-            Pte::Poison => Shows::Poison,
+            Pte::Poison { .. } => Shows::Poison,
             Pte::Storage { shift, .. } => {
                 Shows::Storage(((i64::from(page) + i64::from(shift)) as u64) << PAGE_SHIFT)
             }
@@ -121,7 +121,7 @@ impl Access {
     fn of(meets: Meets) -> Access {
         match meets {
             Meets::Fault => Access::Fault,
-            Meets::Value(PAST) => Access::Bus,
+            Meets::Value(PAST) | Meets::Refused => Access::Bus,
             Meets::Value(value) => Access::Value(value),
         }
     }
@@ -138,7 +138,7 @@ impl Mmu for ReferenceTables {
 
     fn install(&self, pages: PageRange, target: Target) -> Result<(), MmuError> {
         let (tables, medium) = &mut *self.lock();
-        tables.install(range(pages), target, medium);
+        tables.install(range(pages), target, false, (medium, SimBug::None));
         Ok(())
     }
 

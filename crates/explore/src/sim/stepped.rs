@@ -11,7 +11,7 @@ use rustc_hash::FxHasher;
 use super::{Owner, SimMmu};
 use crate::panics::{call, call_or};
 use crate::scenario::Call;
-use crate::world::{self, Alone, World};
+use crate::world::{self, Alone, SimBug, World};
 
 /// What is explored under the DAX layer: a block map, and page tables if these are not the
 /// simulated ones. Its own locks must be let go inside each method, and never be waited for by a
@@ -19,6 +19,13 @@ use crate::world::{self, Alone, World};
 pub trait Subject: Iomap + Sized + 'static {
     /// An empty file of size 0 on an empty medium of this many bytes.
     fn create(medium_len: u64) -> Self;
+
+    /// Pages of the medium that belong to no file, and to nobody who got them fresh and has not
+    /// published them: at the end of each execution these and the files' are all. `None` if that
+    /// cannot be told.
+    fn free_pages(&self) -> Option<u64> {
+        None
+    }
 
     /// All extents of the file that have blocks (`Unwritten`, `Mapped` or `Shared`), in file order.
     fn extents(&self) -> Vec<Extent>;
@@ -120,6 +127,13 @@ impl<B: Subject> Stepped<B> {
         work(self.inner())
     }
 
+    /// The time of the last change moves, if `done`: a commit takes it along.
+    fn moves_time(&self, done: bool) {
+        if done {
+            world::with(|world| world.touch(self.file));
+        }
+    }
+
     fn mutate<R>(
         &self,
         label: impl FnOnce() -> String,
@@ -132,6 +146,7 @@ impl<B: Subject> Stepped<B> {
         });
         self.look(&[]);
         world::with(|world| world.observe(world.map_hash));
+        self.moves_time(result.is_ok());
         called.done();
         result
     }
@@ -178,8 +193,12 @@ impl<B: Subject> Iomap for Stepped<B> {
         if world::with(|world| world.sizes_change) {
             call(|| "size".into()).done();
         }
-        let size = self.inner().size();
-        world::with(|world| world.observe(size));
+        let mut size = self.inner().size();
+        world::with(|world| {
+            let actor = world.running.filter(|_| world.bug == SimBug::SizeOfBegin);
+            size = actor.and_then(|actor| world.actors[actor].size).unwrap_or(size);
+            world.observe(size);
+        });
         size
     }
 
@@ -230,6 +249,7 @@ impl<B: Subject> Iomap for Stepped<B> {
         });
         limpid_pmem::Media::fence(&super::SimMedia);
         self.look(extents);
+        self.moves_time(result.is_ok());
         world::with(|world| {
             world.observe(match &result {
                 Ok(Published::All) => 0,
@@ -244,12 +264,16 @@ impl<B: Subject> Iomap for Stepped<B> {
     }
 
     fn abandon(&self, extent: &Extent) {
+        if world::with(|world| world.bug == SimBug::AbandonForgets) {
+            return;
+        }
         self.inner().abandon(extent);
         self.look(core::slice::from_ref(extent));
     }
 
     fn touch(&self) {
         self.inner().touch();
+        self.moves_time(world::with(|world| world.bug != SimBug::TouchForgets));
     }
 
     fn set_size(&self, size: u64) -> Result<(), Self::Error> {
@@ -287,12 +311,14 @@ impl<B: Subject> Share for Stepped<B> {
         size: Option<u64>,
     ) -> Result<(), Self::Error> {
         let label = || format!("share {pages:?} with {at:?} of file {}", into.file + 1);
-        self.mutate(label, |inner| {
+        let shared = self.mutate(label, |inner| {
             inner.share(pages, into.inner(), at, size).unwrap_or_else(|| {
                 let why = "the block map shares no blocks".into();
                 world::with(|world| world.fail("scenario", why));
                 Ok(())
             })
-        })
+        });
+        into.moves_time(shared.is_ok());
+        shared
     }
 }

@@ -5,13 +5,15 @@ use std::hash::{Hash, Hasher};
 
 use limpid_dax::{Mmu, MmuError, PAGE_SHIFT, PageIndex, PageRange, Protection, Target};
 
-use crate::history::{PAST, ZERO, local};
+use super::Medium;
+use crate::history::{FILE_CELLS, PAST, ZERO, local};
 use crate::panics::call;
 use crate::runs::Runs;
 use crate::scenario::Call;
-use crate::world::{self, SimBug};
+use crate::world::{self, SimBug, World};
 
 const PAGES: u32 = 4096;
+const UNIT_BYTES: u64 = 2 << 20;
 
 /// How a map's page tables track stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +56,10 @@ pub(crate) enum Pte {
         shift: i32,
         writable: bool,
     },
-    Poison,
+    /// SIGBUS: past the end of the file, or since a fault was refused what it needs.
+    Poison {
+        refused: bool,
+    },
 }
 
 /// The page tables of one map.
@@ -72,6 +77,8 @@ pub(crate) struct Tables {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Meets {
     Value(u8),
+    /// SIGBUS for want of what a failing call refused.
+    Refused,
     Fault,
 }
 
@@ -115,7 +122,7 @@ impl Tables {
     }
 
     /// What a load of a cell of the file meets now.
-    pub fn load(&self, cell: u32, medium: &super::Medium) -> Meets {
+    pub fn load(&self, cell: u32, medium: &Medium) -> Meets {
         let cell = local(cell);
         let page = cell / 2;
         if let Some(copy) = self.private_copy(page) {
@@ -124,7 +131,8 @@ impl Tables {
         match self.ptes.get(page) {
             Pte::None => Meets::Fault,
             Pte::Zero | Pte::LoadsOnly => Meets::Value(ZERO),
-            Pte::Poison => Meets::Value(PAST),
+            Pte::Poison { refused: false } => Meets::Value(PAST),
+            Pte::Poison { refused: true } => Meets::Refused,
             Pte::Storage { shift, .. } => Meets::Value(medium.stored(device_cell(cell, shift))),
         }
     }
@@ -145,27 +153,31 @@ impl Tables {
             }
             Pte::LoadsOnly => {
                 self.ptes.fill(page..page + 1, Pte::Zero);
-                Err(Meets::Value(PAST))
+                Err(Meets::Refused)
             }
-            Pte::Poison => Err(Meets::Value(PAST)),
+            Pte::Poison { refused: false } => Err(Meets::Value(PAST)),
+            Pte::Poison { refused: true } => Err(Meets::Refused),
             _ => Err(Meets::Fault),
         }
     }
 
-    pub fn install(&mut self, pages: Range<u32>, target: Target, medium: &super::Medium) {
+    pub fn install(
+        &mut self,
+        pages: Range<u32>,
+        target: Target,
+        refused: bool,
+        world: (&Medium, SimBug),
+    ) {
+        let (medium, bug) = world;
         let shift = |device: u64| (device >> PAGE_SHIFT) as i32 - pages.start as i32;
         let pte = match target {
             Target::Zero => Pte::Zero,
             Target::LoadsOnly => Pte::LoadsOnly,
-            Target::Poison => Pte::Poison,
+            Target::Poison => Pte::Poison { refused },
             Target::Storage { device, writable } => Pte::Storage { shift: shift(device), writable },
             Target::Private { device } => {
                 if self.private_copy(pages.start).is_none() {
-                    let copy = device.map_or([ZERO; 2], |device| {
-                        let cell = (device >> PAGE_SHIFT) as u32 * 2;
-                        [medium.stored(cell), medium.stored(cell + 1)]
-                    });
-                    self.private.push((pages.start, copy));
+                    self.private.push((pages.start, copy_of(device, medium, bug)));
                 }
                 return;
             }
@@ -226,6 +238,15 @@ impl Hash for Tables {
     }
 }
 
+/// What a private copy must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Copy {
+    pub map: usize,
+    pub page: u32,
+    /// Both cells.
+    pub halves: [u8; 2],
+}
+
 /// Implements [`Mmu`] over the world of this thread: the page tables of map number `map`.
 #[derive(Debug)]
 pub struct SimMmu {
@@ -238,6 +259,54 @@ pub(super) fn range(pages: PageRange) -> Range<u32> {
 
 fn name(map: usize) -> char {
     (b'p' + map as u8) as char
+}
+
+/// True if `target` stands for a refusal: the call that failed was made for the running operation,
+/// and for no other. SIGBUS past the end needs no failure.
+fn is_refused(world: &mut World, map: usize, pages: PageRange, target: Target) -> bool {
+    let size = world.files[world.tables[map].spec.file].size;
+    let hit = world.was_hit();
+    if target == Target::LoadsOnly && !hit {
+        world.fail("C4", format!("a store to {pages:?} is refused, and nothing had failed"));
+    }
+    let refused = hit && pages.start.offset() < size;
+    let actor = world.running.map(|actor| &world.actors[actor]);
+    let one_store = actor.is_some_and(|actor| actor.storing && actor.hits == 1);
+    if target == Target::Poison && refused && one_store && world.tables[map].spec.stores_fault {
+        world.fail("C4", format!("loads of {pages:?} are refused since a store was"));
+    }
+    refused
+}
+
+/// A private copy is taken of what the owned entry shows (C3), and what it holds is what a load
+/// may see now, in both halves. From now on only stores through this map change it (C4).
+fn take_copy(world: &mut World, map: usize, pages: PageRange, target: Target) {
+    let Target::Private { device } = target else { return };
+    let (page, file) = (pages.start.0 as u32, world.tables[map].spec.file);
+    if world.tables[map].private_copy(page).is_some() {
+        return;
+    }
+    let slot = world.files[file].entries.iter().find(|slot| slot.pages.contains(pages.start));
+    let shown = slot.and_then(|slot| {
+        slot.entry.device().map(|first| first + pages.start.offset() - slot.pages.start.offset())
+    });
+    if world.running.is_some() && shown != device {
+        let seen = format!("the copy of {pages:?} is of {device:x?}, the entry shows {shown:x?}");
+        world.fail("C3", seen);
+    }
+    let halves = copy_of(device, &world.medium, world.bug);
+    for (half, value) in halves.into_iter().enumerate() {
+        world.loaded(file as u32 * FILE_CELLS + 2 * page + half as u32, value);
+    }
+    world.copies.push(Copy { map, page, halves });
+}
+
+fn copy_of(device: Option<u64>, medium: &Medium, bug: SimBug) -> [u8; 2] {
+    device.map_or([ZERO; 2], |device| {
+        let cell = (device >> PAGE_SHIFT) as u32 * 2;
+        let second = if bug == SimBug::CopyFirstHalf { ZERO } else { medium.stored(cell + 1) };
+        [medium.stored(cell), second]
+    })
 }
 
 impl Mmu for SimMmu {
@@ -262,7 +331,28 @@ impl Mmu for SimMmu {
                 }
                 target => target,
             };
-            world.tables[self.map].install(range(pages), target, &world.medium);
+            let target = match target {
+                Target::LoadsOnly if world.bug == SimBug::RefusalPoisons => Target::Poison,
+                Target::Storage { device, writable }
+                    if world.bug == SimBug::InstallDropsOffset
+                        && u64::from(world.tables[self.map].spec.start) == pages.start.0
+                        && pages.len() > 1 =>
+                {
+                    Target::Storage { device: device & !(UNIT_BYTES - 1), writable }
+                }
+                Target::Private { device: Some(device) } if world.bug == SimBug::CopyOfUnit => {
+                    Target::Private { device: Some(device & !(UNIT_BYTES - 1)) }
+                }
+                target => target,
+            };
+            let refused = is_refused(world, self.map, pages, target);
+            take_copy(world, self.map, pages, target);
+            world.tables[self.map].install(
+                range(pages),
+                target,
+                refused,
+                (&world.medium, world.bug),
+            );
         });
         called.done();
         Ok(())
@@ -272,7 +362,12 @@ impl Mmu for SimMmu {
         let called = call(|| format!("unmap {pages:?} of map {}", name(self.map)));
         world::with(|world| {
             let bug = world.bug;
-            world.tables[self.map].unmap(range(pages), bug);
+            let tables = &mut world.tables[self.map];
+            if bug == SimBug::UnmapPutOff && world.locks[3 * tables.spec.file + 1].writer != 0 {
+                world.put_off.push((self.map, range(pages)));
+                return;
+            }
+            tables.unmap(range(pages), bug);
         });
         called.done();
     }
@@ -283,7 +378,7 @@ impl Mmu for SimMmu {
             let map = self.map;
             let gone = range(pages);
             world.tables[map].drop_copies(&gone);
-            world.private_stores.retain(|one| one.0 != map || !gone.contains(&(local(one.1) / 2)));
+            world.copies.retain(|copy| copy.map != map || !gone.contains(&copy.page));
         });
     }
 

@@ -184,51 +184,75 @@ impl State {
         }
     }
 
-    /// Publishes the pages of one extent that are still what they were; false if any are lost.
-    fn publish(
-        &mut self,
-        file: usize,
-        published: &Extent,
-        written: &Range<u64>,
-        zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
-        bug: SimBug,
-    ) -> Result<bool, ToyError> {
-        let mut all = true;
-        let shift = first_device_page(published) as i32 - published.pages.start.0 as i32;
-        let wanted = match published.backing {
+    /// The pages of an extent in runs, each with whether it is lost: no longer what it was when the
+    /// extent was handed out.
+    fn pieces(&self, file: usize, extent: &Extent, bug: SimBug) -> Vec<(Range<u32>, bool)> {
+        let first = extent.pages.start.0 as i32;
+        let shift = first_device_page(extent) as i32 - first;
+        let wanted = match extent.backing {
             Backing::New => (Page::Hole, false),
             Backing::Copy { from } => {
-                let from = (from >> PAGE_SHIFT) as i32 - published.pages.start.0 as i32;
+                let from = (from >> PAGE_SHIFT) as i32 - first;
                 (Page::Block { shift: from, written: true }, true)
             }
             _ => (Page::Block { shift, written: false }, false),
         };
-        let block = Page::Block { shift, written: true };
-        for (run, page, shared) in self.runs(file, range(published.pages)) {
+        let runs = self.runs(file, range(extent.pages)).into_iter();
+        let runs = runs.map(|(run, page, shared)| {
             let unshared = shared != wanted.1 && bug != SimBug::CopyThoughUnshared;
             let lost = page != wanted.0 || unshared;
-            if lost && bug != SimBug::PublishUnconditional {
+            (run, lost && bug != SimBug::PublishUnconditional)
+        });
+        runs.collect()
+    }
+
+    /// Zeroes what was not written of the pages of an extent that are to be published.
+    fn zero_edges(
+        &self,
+        file: usize,
+        extent: &Extent,
+        written: &Range<u64>,
+        zero: &mut dyn FnMut(Range<u64>) -> Result<(), MediaError>,
+        bug: SimBug,
+    ) -> Result<(), MediaError> {
+        if matches!(extent.backing, Backing::Copy { .. }) || bug == SimBug::PublishKeepsEdges {
+            return Ok(());
+        }
+        for (run, _) in self.pieces(file, extent, bug).into_iter().filter(|piece| !piece.1) {
+            let bytes = PageRange::new(run.start.into(), run.end.into()).bytes();
+            let head = bytes.start..written.start.clamp(bytes.start, bytes.end);
+            let tail = written.end.clamp(head.end, bytes.end)..bytes.end;
+            for part in [head, tail].into_iter().filter(|part| !part.is_empty()) {
+                zero(extent.device_at(part.start)..extent.device_at(part.end))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the pages of one extent that are not lost; false if any are.
+    fn publish(&mut self, file: usize, extent: &Extent, bug: SimBug) -> bool {
+        let shift = first_device_page(extent) as i32 - extent.pages.start.0 as i32;
+        let mut all = true;
+        for (run, lost) in self.pieces(file, extent, bug) {
+            if lost {
                 all = false;
-                if published.backing.is_fresh() {
+                if extent.backing.is_fresh() {
                     self.count(device(&run, shift), -1);
                 }
                 continue;
             }
-            if lost || published.backing.is_fresh() {
+            if extent.backing.is_fresh() {
                 self.free(file, run.clone());
             }
-            let bytes = PageRange::new(run.start.into(), run.end.into()).bytes();
-            let head = bytes.start..written.start.clamp(bytes.start, bytes.end);
-            let tail = written.end.clamp(head.end, bytes.end)..bytes.end;
-            let copied = matches!(published.backing, Backing::Copy { .. });
-            for part in [head, tail] {
-                if !part.is_empty() && !copied && bug != SimBug::PublishKeepsEdges {
-                    zero(published.device_at(part.start)..published.device_at(part.end))?;
-                }
-            }
-            self.files[file].pages.fill(run, block);
+            self.files[file].pages.fill(run, Page::Block { shift, written: true });
         }
-        Ok(all)
+        all
+    }
+
+    /// Gives the blocks of a fresh extent back.
+    fn abandon(&mut self, extent: &Extent) {
+        let first = first_device_page(extent);
+        self.used.fill(first..first + extent.pages.len() as u32, 0);
     }
 }
 
@@ -259,6 +283,14 @@ impl Subject for ToyBlockMap {
             state.files.len() - 1
         });
         Some(ToyBlockMap { state: self.state.clone(), file })
+    }
+
+    fn free_pages(&self) -> Option<u64> {
+        let free = |state: &mut State| {
+            let runs = state.used.iter().filter(|run| run.1 == 0);
+            runs.map(|(run, _)| run.len() as u64).sum()
+        };
+        Some(self.with(free))
     }
 
     fn extents(&self) -> Vec<Extent> {
@@ -329,9 +361,19 @@ impl Iomap for ToyBlockMap {
     ) -> Result<Published, ToyError> {
         let bug = world::with(|world| world.bug);
         self.with(|state| {
+            let extents = extents.iter().filter(|extent| extent.backing != Backing::Mapped);
+            // What can fail comes first, so that all is published or nothing is.
+            for one in extents.clone() {
+                if let Err(error) = state.zero_edges(self.file, one, &written, zero, bug) {
+                    let fresh = extents.filter(|extent| extent.backing.is_fresh());
+                    fresh.for_each(|extent| state.abandon(extent));
+                    return Err(error.into());
+                }
+            }
             let mut all = true;
-            for one in extents.iter().filter(|extent| extent.backing != Backing::Mapped) {
-                all &= state.publish(self.file, one, &written, zero, bug)?;
+            let most = if bug == SimBug::PublishThree { 3 } else { usize::MAX };
+            for one in extents.take(most) {
+                all &= state.publish(self.file, one, bug);
             }
             let file = &mut state.files[self.file];
             if extend && all {
@@ -342,9 +384,7 @@ impl Iomap for ToyBlockMap {
     }
 
     fn abandon(&self, extent: &Extent) {
-        let first = first_device_page(extent);
-        let count = extent.pages.len() as u32;
-        self.with(|state| state.used.fill(first..first + count, 0));
+        self.with(|state| state.abandon(extent));
     }
 
     fn touch(&self) {}

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
-use limpid_explore::canaries::{ALL, Canary, Plant};
+use limpid_explore::canaries::{self, Canary, Plant};
 use limpid_explore::catalog::{all, scenario_named};
 use limpid_explore::{
     Limits, Replay, SimBug, ToyBlockMap, best_search, replay_text, run_all, search_name, shrink,
@@ -156,7 +156,7 @@ fn planted<R>(name: Option<&str>, work: impl FnOnce(SimBug) -> R) -> Result<R> {
 /// The canary of this name, if this build can plant it.
 fn canary_named(name: &str) -> Result<&'static Canary> {
     let advice = "see 'limpid-explore canary'";
-    let canary = ALL.iter().find(|canary| canary.name == name);
+    let canary = canaries::all().find(|canary| canary.name == name);
     let canary = canary.ok_or_else(|| Failure::usage("no such canary", name, advice))?;
     if !can_be_planted(canary) {
         let advice = "build with --features canary, or choose one of the simulated parts";
@@ -226,7 +226,7 @@ fn show(replay: &Replay) -> Result<()> {
 
 fn canaries(json: bool) -> Result<()> {
     if json {
-        let rows = ALL.iter().map(|one| {
+        let rows = canaries::all().map(|one| {
             json!({
                 "name": one.name,
                 "what": one.what,
@@ -238,7 +238,7 @@ fn canaries(json: bool) -> Result<()> {
     }
     let mut output = Output::stdout();
     let rows: Vec<_> =
-        ALL.iter().map(|one| vec![one.name.to_owned(), one.what.to_owned()]).collect();
+        canaries::all().map(|one| vec![one.name.to_owned(), one.what.to_owned()]).collect();
     output.table(&rows, &[])?;
     output.finish()
 }
