@@ -164,6 +164,10 @@ impl<B: Subject> Lab<B> {
         self.mappings = files.into_iter().enumerate().map(mapping).collect();
         let opened = opened_maps(scenario);
         let there = |map: &usize| self.used[*map] && !opened.contains(map);
+        if start_maps(scenario.start).iter().any(|map| opened.contains(map)) {
+            let why = "an actor opens a map that the start state has used".into();
+            world::with(|world| world.fail("scenario", why));
+        }
         for (map, vma) in self.vmas.iter().enumerate().filter(|(map, _)| there(map)) {
             let mapping = self.mappings.get(scenario.maps[map].file);
             mapping.into_iter().for_each(|mapping| mapping.add_map(vma.clone()));

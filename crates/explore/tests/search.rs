@@ -7,8 +7,10 @@
 use std::time::Duration;
 
 use limpid_explore::catalog::{scenario_named, triples};
+use limpid_explore::scenario::READER;
 use limpid_explore::{
-    Limits, Search, SimBug, ToyBlockMap, parse_schedule, replay, scenario, search, shrink,
+    Flavour, Limits, Op, Scenario, Search, SimBug, Start, ToyBlockMap, parse_schedule, replay,
+    scenario, search, shrink,
 };
 
 #[test]
@@ -41,4 +43,18 @@ fn a_counter_example_is_shrunk_and_replays_exactly() {
     assert!(again.violation.is_some() && again.html().contains("publish"));
     let clean = replay::<ToyBlockMap>(&scenario, SimBug::None, &schedule);
     assert!(clean.violation.is_none(), "without the bug the same schedule is right");
+}
+
+/// A map that shows something before it is opened is out of reach: that is no bug of the protocol.
+#[test]
+fn a_scenario_that_opens_what_its_start_state_used_is_refused() {
+    let open = Op::Open { map: READER, cell: 0 };
+    let actors = vec![vec![open], vec![Op::Punch { cells: 0..4 }]];
+    for (start, refused) in [(Start::CleanPmd, true), (Start::CleanPte, false)] {
+        let scenario = Scenario::new(start, Flavour::Kernel, actors.clone());
+        let limits = Limits::default();
+        let outcome = search::<ToyBlockMap>(&scenario, SimBug::None, Search::Complete, limits);
+        let found = outcome.found.map(|(violation, _)| violation.clause);
+        assert_eq!(found, refused.then_some("scenario"), "{start:?}");
+    }
 }
