@@ -1,5 +1,8 @@
 //! One bug for each kind of thing that was once not looked at, or never tried: each of them lived,
 //! or one like it, and was found by the next round of planting only.
+//!
+//! N8 and N9 do wrong with small entries as well, which older scenarios see. N10 to N12 were found
+//! by no scenario outside of the families.
 
 use super::{Canary, Plant, canary};
 use crate::world::SimBug;
@@ -50,13 +53,13 @@ pub(super) const BUGS: &[Canary] = &[
     ),
     canary(
         "N8",
-        "a map that begins inside a unit shows the unit from its beginning",
+        "a map that begins inside a unit shows it from its beginning (around-page finds it, too)",
         Plant::Sim(SimBug::InstallDropsOffset),
         "inner/clean-pmd/kernel/load u[2] | store p[5]",
     ),
     canary(
         "N9",
-        "a private copy is one of the first page of a large entry",
+        "a private copy is one of the first page of a large entry (shared-pte finds it, too)",
         Plant::Sim(SimBug::CopyOfUnit),
         "inner/clean-pmd/kernel/store w[5] | store p[5]",
     ),
