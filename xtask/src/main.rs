@@ -8,7 +8,6 @@
 //! | `night` | the same tests, with many more rounds |
 //! | `guest` | the tests on real fsdax and devdax, in a virtual machine |
 //! | `conformance` | pjdfstest and fsx against a mounted pool |
-//! | `mutants` | small changes of the code that tests must notice: docs/mutants.md |
 //! | `bench` | `limpid bench` in release, with the arguments that follow |
 
 #![forbid(unsafe_code)]
@@ -16,7 +15,6 @@
 mod ci;
 mod conformance;
 mod guest;
-mod mutants;
 mod night;
 mod run;
 mod shipped;
@@ -26,8 +24,8 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask test | tidy | ci [STEP] | night | guest | conformance | \
-                     mutants [...] | bench [...]";
+const USAGE: &str =
+    "usage: cargo xtask test | tidy | ci [STEP] | night | guest | conformance | bench [...]";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -43,10 +41,6 @@ fn main() -> ExitCode {
         (Some("ci"), false) if rest.len() == 1 => match ci::one(&root, &rest[0]) {
             Some(good) => good,
             None => return usage(),
-        },
-        (Some("mutants"), _) => match mutants::run(&root, &rest) {
-            Some(good) => good,
-            None => return ExitCode::from(2),
         },
         (Some("guest"), _) => guest::run(&root, &rest),
         (Some("bench"), _) => bench(&root, &rest),

@@ -44,6 +44,6 @@ pub fn has_subcommand(root: &Path, name: &str) -> bool {
 }
 
 /// The cargo that started xtask, so that a chosen toolchain stays chosen.
-pub fn cargo_program() -> OsString {
+fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

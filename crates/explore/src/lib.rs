@@ -49,7 +49,6 @@ pub use report::{Progress, best_search, run_all, search_name};
 pub use scenario::{Call, Fails, Flavour, Scenario, Start};
 pub use seam::SimSeam;
 pub use search::{Limits, Outcome, Search, search};
-pub use sim::{Access, MapSpec, ReferenceTables, Shows, SimMedia, SimMmu, Stepped, Subject};
-pub use sim::{ToyBlockMap, ToyError, Tracking};
+pub use sim::{MapSpec, SimMedia, SimMmu, Stepped, Subject, ToyBlockMap, ToyError, Tracking};
 pub use table::canary_table;
 pub use world::{Line, SimBug, Violation};

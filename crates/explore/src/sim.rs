@@ -2,7 +2,6 @@
 
 mod blocks;
 mod medium;
-mod reference;
 mod stepped;
 mod tables;
 mod toy;
@@ -11,7 +10,6 @@ pub(crate) use blocks::{Own, Owner};
 pub use medium::SimMedia;
 pub(crate) use medium::is_shared;
 pub(crate) use medium::{CELL, Medium};
-pub use reference::{Access, ReferenceTables, Shows};
 pub use stepped::{Stepped, Subject};
 pub(crate) use tables::{Copy, Meets, Pte, Tables};
 pub use tables::{MapSpec, SimMmu, Tracking};
