@@ -120,13 +120,13 @@ fn a_canary_is_found_and_its_schedule_can_be_followed() {
     let sandbox = Sandbox::new();
     let found = sandbox.ok(&["canary", CANARY, "--html", "page.html"]);
     let page = std::fs::read_to_string(sandbox.0.path().join("page.html")).unwrap();
-    assert!(page.contains("<html") && page.contains("I4"), "{page}");
-    assert!(found.text().contains("I4"), "{}", found.text());
+    assert!(page.contains("<html") && page.contains("C7"), "{page}");
+    assert!(found.text().contains("C7"), "{}", found.text());
     let replay = found.text().lines().find_map(|line| line.strip_prefix("replay: "));
     let replay = replay.expect("a line begins with 'replay: '");
     // Without the planted bug the same steps are right.
     let followed = sandbox.ok(&["replay", replay]);
-    assert!(followed.text().contains("BEGIN") && !followed.text().contains("I4"));
+    assert!(followed.text().contains("BEGIN") && !followed.text().contains("C7"));
     let again = sandbox.ok(&["replay", replay]);
     assert_eq!(followed.text(), again.text(), "a replay is exact");
 }
@@ -140,7 +140,7 @@ fn a_schedule_that_breaks_the_contract_ends_with_1_and_bad_use_with_2() {
     let replay = found.text().lines().find_map(|line| line.strip_prefix("replay: "));
     let replay = replay.expect("a line begins with 'replay: '");
     let again = sandbox.fails(&["replay", replay, "--canary", CANARY], advice);
-    assert!(again.code == 1 && again.text().contains("I4"), "{}", again.text());
+    assert!(again.code == 1 && again.text().contains("C7"), "{}", again.text());
     assert_eq!(sandbox.ok(&["replay", replay]).code, 0, "right without the bug");
     for wrong in [["run", "no-such"], ["replay", "seed"]] {
         assert_eq!(sandbox.run(&wrong).code, 2, "{wrong:?}");
@@ -159,7 +159,7 @@ fn canaries_print_json() {
     assert!(all.iter().all(|one| keys(one) == wanted));
     let one = sandbox.ok(&["canary", CANARY, "--json"]).json();
     assert_eq!(keys(&one), ["clause", "name", "replay", "scenario", "seen", "steps", "what"]);
-    assert_eq!((&one["name"], &one["clause"]), (&CANARY.into(), &"I4".into()));
+    assert_eq!((&one["name"], &one["clause"]), (&CANARY.into(), &"C7".into()));
     let steps = one["steps"].as_array().unwrap();
     assert!(!steps.is_empty() && steps.iter().all(|step| keys(step) == ["actor", "text"]));
     assert!(sandbox.ok(&["replay", one["replay"].as_str().unwrap()]).code == 0);
