@@ -95,6 +95,10 @@ fn race(buggy: bool) -> u64 {
             }
         });
         scope.spawn(|| {
+            // The race begins when there is something that can be missed.
+            while last.load(Ordering::Relaxed) == 0 {
+                std::thread::yield_now();
+            }
             for _ in 0..300 {
                 if buggy {
                     // The planted bug: other storage without an unmap before.
@@ -129,6 +133,7 @@ fn nothing_stale_is_seen_while_storage_moves() {
 #[test]
 fn canary_a_missing_unmap_is_noticed() {
     if engine().is_some() {
-        assert_ne!(race(true), 0);
+        // On a busy machine a race may pass without two of them meeting.
+        assert!((0..100).any(|_| race(true) != 0), "a missing unmap is never noticed");
     }
 }
