@@ -66,6 +66,8 @@ pub struct Guest {
     lines: Receiver<String>,
     log: File,
     deadline: Instant,
+    /// The first message, until it is asked for.
+    first: Option<String>,
 }
 
 impl Machine {
@@ -73,7 +75,7 @@ impl Machine {
     pub fn choose_accelerator(&mut self) -> Result<(), Trouble> {
         self.accelerator = Accelerator::Kvm;
         if File::options().read(true).write(true).open("/dev/kvm").is_ok() {
-            let mut guest = self.boot("limpid.job=command", PROBE)?;
+            let mut guest = self.power_on("limpid.job=command", PROBE)?;
             match guest.next() {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) | Err(Trouble::Late) => {}
@@ -84,8 +86,22 @@ impl Machine {
         Ok(())
     }
 
-    /// Boots with `arguments` added to the kernel's command line.
+    /// Boots with `arguments` added to the kernel's command line. On a busy host an emulated
+    /// processor may lead the guest's kernel astray before anything of ours runs; then it is
+    /// booted again, twice at most.
     pub fn boot(&self, arguments: &str, within: Duration) -> Result<Guest, Trouble> {
+        for _ in 0..2 {
+            let mut guest = self.power_on(arguments, within)?;
+            guest.first = guest.next()?;
+            if guest.first.is_some() {
+                return Ok(guest);
+            }
+            eprintln!("guest: its kernel died while it booted ({arguments}); booted again");
+        }
+        self.power_on(arguments, within)
+    }
+
+    fn power_on(&self, arguments: &str, within: Duration) -> Result<Guest, Trouble> {
         let image = self.image.display();
         let size = self.image_size;
         let memory = format!("memory-backend-file,id=m1,share=on,mem-path={image},size={size}");
@@ -123,7 +139,7 @@ impl Machine {
                 }
             }
         });
-        Ok(Guest { child, lines, log, deadline: Instant::now() + within })
+        Ok(Guest { child, lines, log, deadline: Instant::now() + within, first: None })
     }
 }
 
@@ -131,6 +147,9 @@ impl Guest {
     /// The next line that is meant for us, without its mark; none if the machine has stopped.
     /// Every line goes to the log.
     pub fn next(&mut self) -> Result<Option<String>, Trouble> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
         loop {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let line = match self.lines.recv_timeout(left) {
