@@ -149,29 +149,6 @@ fn limits_of_the_process_are_told_as_such() {
 }
 
 #[test]
-fn a_mount_that_dies_for_want_of_memory_is_not_there() {
-    if !can_mount() {
-        return;
-    }
-    let sandbox = Sandbox::with_pool();
-    let dir = MountPoint::new(&sandbox, "dir");
-    // From too little to begin with, to enough; in between it runs out at one point or another.
-    let mut worked = false;
-    for kib in (60_000..1_400_000).step_by(60_000) {
-        let output = limited(&sandbox, &format!("-v {kib}"), "mount p dir -o threads=8");
-        if output.status.success() {
-            worked = true;
-            sandbox.ok(&["umount", "dir"]);
-        } else {
-            assert!(!output.stderr.is_empty(), "{kib} KiB");
-        }
-        assert!(!dir.mounted(), "{kib} KiB: {output:?}");
-    }
-    assert!(worked);
-    sandbox.ok(&["fsck", "p"]);
-}
-
-#[test]
 fn a_server_that_does_not_answer_is_told_and_can_be_left() {
     if !can_mount() {
         return;
