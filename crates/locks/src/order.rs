@@ -76,11 +76,23 @@ impl Class {
 pub fn class_here() -> &'static Class {
     let site = Location::caller();
     let key = (site.file(), site.line(), site.column());
+    // What this thread knows it knows in a child as well, where the graph may stay locked for
+    // ever: another thread may hold it while this one forks.
+    if let Some(class) = MADE_AT.with_borrow(|made_at| made_at.get(&key).copied()) {
+        return class;
+    }
     let mut graph = graph();
-    graph.get_or_insert_default().made_at.entry(key).or_insert_with(|| {
+    let class = *graph.get_or_insert_default().made_at.entry(key).or_insert_with(|| {
         let name = format!("made at {site}").leak();
         Box::leak(Box::new(Class::new(name)))
-    })
+    });
+    MADE_AT.with_borrow_mut(|made_at| made_at.insert(key, class));
+    class
+}
+
+thread_local! {
+    /// The classes of locks that this thread has made.
+    static MADE_AT: RefCell<HashMap<(&'static str, u32, u32), &'static Class>> = RefCell::default();
 }
 
 fn nested<R>(nesting: Nesting, take: impl FnOnce() -> R) -> R {
